@@ -7,6 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 
 _TOLERANCE = 1e-6  # voxels; a coordinate this far beyond the outer edge still counts as inside
+_SLAB = 2**18  # voxels interpolated at a time
 
 
 def resampled(
@@ -50,47 +51,52 @@ def _along_axes(
     fill: float,
     dtype: np.dtype,
 ) -> np.ndarray:
-    """Grids whose axes are parallel (flipped, permuted, scaled): one axis after the other, the shrinking ones first."""
+    """Grids whose axes are parallel (flipped, permuted, scaled): one axis after the other."""
     coordinates = [np.arange(shape[axes[a]]) * matrix[a, axes[a]] + matrix[a, 3] for a in range(3)]
-    inside = [_inside(c, n) for c, n in zip(coordinates, image.shape, strict=True)]
-    values = torch.from_numpy(_native(image))
-    if order == 1:
-        values = values.to(torch.float64 if dtype == np.float64 else torch.float32)
-    for a in sorted(range(3), key=lambda a: shape[axes[a]] / image.shape[a]):
-        values = _along_axis(values, a, np.clip(coordinates[a], 0, image.shape[a] - 1), order)
-    out = values.numpy()
+    inside = [np.clip(c, 0, n - 1) for c, n in zip(coordinates, image.shape, strict=True)]
+    values = _nearest(image, inside) if order == 0 else _linear(image, inside, dtype)
     for a in range(3):
-        if not inside[a].all():
-            if not out.flags.writeable or np.shares_memory(out, image):
-                out = out.copy()
-            out[(slice(None),) * a + (~inside[a],)] = fill
-    out = out.transpose(np.argsort(axes))
-    if np.shares_memory(out, image):
-        out = out.copy()
-    return np.ascontiguousarray(out, dtype=dtype)
+        outside = ~_inside(coordinates[a], image.shape[a])
+        if outside.any():
+            values[(slice(None),) * a + (outside,)] = fill
+    return np.ascontiguousarray(values.transpose(np.argsort(axes)))
 
 
-def _along_axis(values: Tensor, axis: int, coordinates: Float[np.ndarray, " n"], order: int) -> Tensor:
-    """Linear (or nearest) interpolation of one axis at fractional positions inside the image."""
-    if order == 0:
-        low = torch.from_numpy(np.floor(coordinates + 0.5).astype(np.int64).clip(0, values.shape[axis] - 1))
-        weight = None
-    else:
-        floor = np.floor(coordinates)
-        low = torch.from_numpy(floor.astype(np.int64))
-        fraction = coordinates - floor
-        weight = torch.from_numpy(fraction).to(values.dtype) if fraction.any() else None
-    lower = values if _is_identity(low, values.shape[axis]) else values.index_select(axis, low)
-    if weight is None:
+def _nearest(image: np.ndarray, coordinates: list[np.ndarray]) -> np.ndarray:
+    nearest = [np.floor(c + 0.5).astype(np.int64).clip(0, n - 1) for c, n in zip(coordinates, image.shape, strict=True)]
+    return image[np.ix_(*nearest)]
+
+
+def _linear(image: np.ndarray, coordinates: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """Slab by slab along the axis that is outermost in memory, so that each slab stays in the processor's cache."""
+    outermost_first = sorted(range(3), key=lambda a: -abs(image.strides[a]))
+    source = image.transpose(outermost_first)
+    first, *others = (coordinates[a] for a in outermost_first)
+    out = np.empty([len(first), *(len(c) for c in others)], dtype)
+    step = max(1, _SLAB // (source.shape[1] * source.shape[2]))
+    for start in range(0, len(first), step):
+        places = first[start : start + step]
+        low, high = int(places.min()), int(places.max()) + 2
+        slab = torch.from_numpy(np.array(source[low:high], dtype, order="C"))
+        slab = _linear_along(slab, 0, places - low)
+        for axis in (1, 2):
+            slab = _linear_along(slab, axis, others[axis - 1])
+        out[start : start + step] = slab.numpy()
+    return out.transpose(np.argsort(outermost_first))
+
+
+def _linear_along(values: Tensor, axis: int, coordinates: Float[np.ndarray, " n"]) -> Tensor:
+    """Linear interpolation of one axis at fractional positions inside the image."""
+    low = np.floor(coordinates).astype(np.int64)
+    fraction = coordinates - low
+    size = values.shape[axis]
+    whole = np.array_equal(low, np.arange(size))
+    lower = values if whole else values.index_select(axis, torch.from_numpy(low))
+    if not fraction.any():
         return lower
-    upper = values.index_select(axis, (low + 1).clamp_(max=values.shape[axis] - 1))
-    broadcast = [1, 1, 1]
-    broadcast[axis] = -1
-    return torch.lerp(lower, upper, weight.reshape(broadcast), out=upper)
-
-
-def _is_identity(index: Tensor, size: int) -> bool:
-    return len(index) == size and bool((index == torch.arange(size)).all())
+    upper = values.index_select(axis, torch.from_numpy((low + 1).clip(max=size - 1)))
+    weight = torch.from_numpy(fraction).to(values.dtype).reshape([-1 if a == axis else 1 for a in range(3)])
+    return torch.lerp(lower, upper, weight, out=upper)
 
 
 def _across_axes(
@@ -99,7 +105,7 @@ def _across_axes(
     """Oblique or sheared grids, by scipy, with the voxel cells' own notion of outside."""
     out = np.empty(shape, dtype)
     ndimage.affine_transform(
-        _native(image), matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=out, order=order, mode="nearest"
+        image, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=out, order=order, mode="nearest"
     )
     index = [np.arange(n, dtype=np.float64) for n in shape]
     for i in range(shape[0]):
@@ -113,16 +119,3 @@ def _across_axes(
 
 def _inside(coordinates: np.ndarray, size: int) -> np.ndarray:
     return (coordinates >= -0.5 - _TOLERANCE) & (coordinates <= size - 0.5 + _TOLERANCE)
-
-
-def _native(image: np.ndarray) -> np.ndarray:
-    """The image in the machine's byte order, in a type torch and scipy both read."""
-    if image.dtype == np.uint16:
-        return image.astype(np.int32)
-    if image.dtype == np.uint32 or image.dtype == np.uint64:
-        return image.astype(np.int64)
-    if image.dtype == np.float16:
-        return image.astype(np.float32)
-    return np.array(image, dtype=image.dtype.newbyteorder("="), copy=not image.flags.writeable, order="K") if (
-        not image.dtype.isnative or not image.flags.writeable or any(s < 0 for s in image.strides)
-    ) else image

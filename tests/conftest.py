@@ -1,0 +1,24 @@
+"""What several test files need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference numbers and real CTs beside the checkout; tests that need it skip where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"reference numbers and real CTs are not here: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Switch off the shape types, where a test wants the library's own ValueError."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,193 @@
+"""The features of a whole scan: vectors at any point, similarity maps, one file on disk."""
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vox2vec.geometry import transformed
+from vox2vec.recipe import Recipe
+from vox2vec.volume import Volume
+
+FORMAT = "vox2vec-embedding"
+FORMAT_VERSION = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A vector for every voxel of a prepared scan, kept as a pyramid.
+
+    Voxel `v` of the prepared grid has the vector `[pyramid[i][:, floor(v / strides[i])] for all i]`, concatenated.
+
+    Attributes:
+        pyramid: maps (c, x, y, z) on the CPU, finest level first.
+        strides: voxels per cell of each level along x, y, z.
+        shape: of the prepared grid.
+        affine: of the prepared grid, voxel indices to RAS+ millimetres.
+        covered: cells of `covered_stride` voxels that some window saw; elsewhere there is only air, and no vector.
+        covered_stride: see `covered`.
+        recipe: how the scan was prepared.
+        fingerprint: of the weights; vectors of different weights cannot be compared.
+    """
+
+    pyramid: tuple[Tensor, ...]
+    strides: tuple[tuple[int, int, int], ...]
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    covered: Tensor
+    covered_stride: tuple[int, int, int]
+    recipe: Recipe
+    fingerprint: str
+
+    @property
+    def num_channels(self) -> int:
+        """Width of a voxel's vector, 1008 for the released network."""
+        return sum(level.shape[0] for level in self.pyramid)
+
+    @property
+    def grid(self) -> Volume:
+        """An empty volume on the prepared grid, a target for `Volume.onto`."""
+        return Volume(np.broadcast_to(np.float32(0), self.shape), self.affine)
+
+    def at(self, points_mm: Any, *, outside: Literal["nan", "raise"] = "nan") -> Float[Tensor, "v d"]:
+        """Vectors (v, d), float32, of the voxels that hold the world points (v, 3), in RAS+ millimetres.
+
+        Args:
+            outside: a point outside the volume, or in air that no window saw, is a row of NaN, or a ValueError.
+        """
+        points = np.asarray(points_mm, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"points must be (v, 3) millimetres, got shape {points.shape}; one point is [[x, y, z]]")
+        if outside not in ("nan", "raise"):
+            raise ValueError(f'outside must be "nan" or "raise", got {outside!r}')
+        places = np.floor(transformed(np.linalg.inv(self.affine), points) + 0.5)
+        inside = ((places >= 0) & (places < self.shape)).all(axis=1)  # NaN is not inside
+        voxels = torch.from_numpy(np.where(inside[:, None], places, 0).astype(np.int64))
+        has_vector = torch.from_numpy(inside) & _cells(self.covered[None], self.covered_stride, voxels)[:, 0]
+        if outside == "raise" and not bool(has_vector.all()):
+            raise ValueError(self._about_points_without_vector(points[~has_vector.numpy()]))
+        vectors = [_cells(level, s, voxels).float() for level, s in zip(self.pyramid, self.strides, strict=True)]
+        return torch.cat(vectors, dim=1).masked_fill(~has_vector[:, None], torch.nan)
+
+    def similarity(self, vector: Tensor) -> Volume:
+        """Cosine similarity of `vector` (d,) with every voxel, on the prepared grid; NaN where there is no vector."""
+        vector = torch.as_tensor(vector, dtype=torch.float32).cpu()
+        if vector.shape != (self.num_channels,) or not bool(vector.isfinite().all()) or not bool(vector.any()):
+            raise ValueError(
+                f"a vector must be ({self.num_channels},), finite and not zero, got shape {tuple(vector.shape)}"
+                f"{'' if vector.isfinite().all() else ' with NaN: the point it was read at has no vector'}"
+            )
+        product = np.zeros(self.shape, np.float32)
+        square = np.zeros(self.shape, np.float32)
+        parts = vector.split([level.shape[0] for level in self.pyramid])
+        for level, stride, part in zip(self.pyramid, self.strides, parts, strict=True):
+            dot, norm = _dot_and_square(level, part)
+            product += self._on_grid(dot.numpy(), stride)
+            square += self._on_grid(norm.numpy(), stride)
+        product /= np.sqrt(square, out=square).clip(min=1e-12) * float(vector.norm())
+        product[~self._on_grid(self.covered.numpy(), self.covered_stride)] = np.nan
+        return Volume(product, self.affine)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one safetensors file, by way of a temporary name; `load` reads it back equal."""
+        path = Path(path)
+        tensors = {f"level_{i}": _channels_last(level) for i, level in enumerate(self.pyramid)}
+        described = {
+            "strides": self.strides,
+            "shape": self.shape,
+            "affine": self.affine.tolist(),
+            "covered_stride": self.covered_stride,
+            "recipe": self.recipe.as_dict(),
+            "fingerprint": self.fingerprint,
+        }
+        metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "embedding": json.dumps(described)}
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors | {"covered": self.covered.contiguous()}, partial, metadata)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Embedding":
+        """Read a file written by `save`. It is data only: reading runs no code.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: not an embedding, of a newer format, or cut short.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no embedding at {path}; make one with `vox2vec embed SCAN -o {path}`")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path} is not an embedding; `Embedding.save` and `vox2vec embed` write those")
+                if metadata.get("format_version") != FORMAT_VERSION:
+                    raise ValueError(
+                        f"{path} has format version {metadata.get('format_version')}, this vox2vec reads version "
+                        f"{FORMAT_VERSION}: install the version that wrote it, or embed the scan again"
+                    )
+                described = json.loads(metadata["embedding"])
+                levels = [file.get_tensor(f"level_{i}") for i in range(len(described["strides"]))]
+                covered = file.get_tensor("covered")
+        except SafetensorError as error:
+            raise ValueError(f"{path} is cut short or not an embedding: {error}; embed the scan again") from error
+        return cls(
+            pyramid=tuple(level.movedim(-1, 0) for level in levels),
+            strides=tuple(_triple(stride) for stride in described["strides"]),
+            shape=_triple(described["shape"]),
+            affine=np.array(described["affine"]),
+            covered=covered,
+            covered_stride=_triple(described["covered_stride"]),
+            recipe=Recipe.from_dict(described["recipe"]),
+            fingerprint=described["fingerprint"],
+        )
+
+    def _on_grid(self, cells: np.ndarray, stride: tuple[int, int, int]) -> np.ndarray:
+        """Every voxel's cell, (x, y, z)."""
+        for axis, size in enumerate(self.shape):
+            if stride[axis] > 1:
+                cells = np.repeat(cells, stride[axis], axis=axis)
+            cells = cells[(slice(None),) * axis + (slice(size),)]
+        return cells
+
+    def _about_points_without_vector(self, points: np.ndarray) -> str:
+        ends = transformed(self.affine, np.array([[-0.5] * 3, np.array(self.shape) - 0.5]))
+        shown = ", ".join(str(tuple(p)) for p in points[:3].round(1).tolist())
+        return (
+            f"all points must lie in the body, inside {ends[0].round(1).tolist()} to {ends[1].round(1).tolist()} mm "
+            f"(RAS+); {len(points)} do not: {shown}. Are they in LPS (negate x and y), or of another scan?"
+        )
+
+
+def _cells(level: Tensor, stride: tuple[int, int, int], voxels: Tensor) -> Tensor:
+    """Columns (v, c) of the cells that hold `voxels` (v, 3)."""
+    x, y, z = (voxels // torch.tensor(stride)).unbind(dim=1)
+    return level.movedim(0, -1)[x, y, z]
+
+
+def _dot_and_square(level: Tensor, part: Tensor) -> tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]]:
+    """Per cell the dot product with `part` and the squared norm, slab by slab: no float32 copy of the level."""
+    cells = level.movedim(0, -1)
+    dot, square = torch.empty(cells.shape[:3]), torch.empty(cells.shape[:3])
+    for i, slab in enumerate(cells):
+        vectors = slab.float()
+        dot[i] = vectors @ part
+        square[i] = vectors.square_().sum(dim=-1)
+    return dot, square
+
+
+def _channels_last(level: Tensor) -> Tensor:
+    return level.movedim(0, -1).contiguous()
+
+
+def _triple(values: Any) -> tuple[int, int, int]:
+    x, y, z = (int(v) for v in values)
+    return (x, y, z)

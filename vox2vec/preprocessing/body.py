@@ -1,0 +1,33 @@
+"""Where the patient is: the bounding box of the body, and its mask."""
+
+import cc3d
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from vox2vec.geometry import Box
+from vox2vec.recipe import PAPER
+from vox2vec.volume import Volume
+
+
+def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
+    """The bounding box of all voxels of at least `body_hu`; a ValueError where the scan holds none."""
+    dense = volume.image >= body_hu
+    if not dense.any():
+        raise ValueError(
+            f"a scan must hold a body, some voxels of at least {body_hu:g} HU; the densest is "
+            f"{float(volume.image.max()):g} HU. Is it in HU?"
+        )
+    return Box.of(dense)
+
+
+def body_mask(
+    image_hu: Shaped[np.ndarray, "x y z"], *, body_hu: float = PAPER.body_hu
+) -> Bool[np.ndarray, "x y z"]:
+    """Everything but the air around the patient: lungs and bowel gas are body, and so is the table.
+
+    Air is below `body_hu`; the air that touches (26-connected) a one-voxel rim of air laid around x and y is outside.
+    The first and last slices get no rim, so that lungs cut by the scan's end stay inside.
+    """
+    air = np.pad(image_hu < body_hu, ((1, 1), (1, 1), (0, 0)), constant_values=True)
+    components = cc3d.connected_components(air, connectivity=26)
+    return np.ascontiguousarray((components != components[0, 0, 0])[1:-1, 1:-1])
