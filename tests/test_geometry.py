@@ -31,9 +31,9 @@ def test_a_box_that_stops_before_it_starts_is_refused():
 def test_spacing_is_the_length_of_the_columns_of_an_oblique_affine():
     turn = np.deg2rad(30)
     affine = np.eye(4)
-    affine[:3, :3] = np.array(
-        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
-    ) @ np.diag([0.7, 0.8, -3])
+    affine[:3, :3] = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]) @ np.diag(
+        [0.7, 0.8, -3]
+    )
     np.testing.assert_allclose(spacing_of(affine), (0.7, 0.8, 3))
 
 

@@ -35,5 +35,5 @@ def test_an_impossible_recipe_is_refused(fields, message, unchecked_shapes):
 
 
 def test_an_unknown_field_is_refused_by_name():
-    with pytest.raises(ValueError, match="spacing_mm.*got .*colour"):
+    with pytest.raises(ValueError, match=r"spacing_mm.*got .*colour"):
         Recipe.from_dict(PAPER.as_dict() | {"colour": 3})

@@ -168,7 +168,7 @@ def test_other_mistakes_at_the_door_are_refused():
     volume = asymmetric((2, 2, 2), np.eye(4))
     with pytest.raises(ValueError, match=r"inside the volume of shape \(2, 2, 2\), got Box"):
         volume.crop(Box((0, 0, 0), (3, 1, 1)))
-    with pytest.raises(ValueError, match="order must be 0 .* got 3"):
+    with pytest.raises(ValueError, match=r"order must be 0 .* got 3"):
         volume.onto(volume, order=3)
     with pytest.raises(ValueError, match=r"saved as .nii or .nii.gz, got scan.dcm"):
         volume.save("scan.dcm")

@@ -23,10 +23,8 @@ def resampled(
     A voxel fills its whole cell: places within half a voxel of the outermost centres take the nearest value, places
     beyond take `fill`. Order 0 keeps the dtype; order 1 gives float32 (float64 stays float64).
     """
-    if order == 0:
-        out_dtype = image.dtype
-    else:
-        out_dtype = np.dtype(np.float64 if image.dtype == np.float64 else np.float32)
+    float_dtype = np.dtype(np.float64 if image.dtype == np.float64 else np.float32)
+    out_dtype = image.dtype if order == 0 else float_dtype
     axes = _axis_of_each_axis(matrix)
     if axes is None:
         return _across_axes(image, matrix, shape, order=order, fill=fill, dtype=out_dtype)

@@ -48,7 +48,8 @@ class Recipe:
         known = set(cls.__dataclass_fields__)
         if set(fields) != known:
             raise ValueError(f"a recipe has the fields {sorted(known)}, got {sorted(fields)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
 
 
 PAPER = Recipe()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -60,11 +61,11 @@ class Volume:
         """Where each axis points, closest first, such as "RAS" or "LPS" (nibabel's convention)."""
         return "".join(nibabel.aff2axcodes(self.affine))
 
-    def to_mm(self, voxels: np.ndarray) -> np.ndarray:
+    def to_mm(self, voxels: Any) -> np.ndarray:
         """World millimetres (..., 3) of voxel indices (..., 3), which may be fractional."""
         return transformed(self.affine, np.asarray(voxels, dtype=np.float64))
 
-    def to_voxels(self, points_mm: np.ndarray) -> np.ndarray:
+    def to_voxels(self, points_mm: Any) -> np.ndarray:
         """Fractional voxel indices (..., 3) of world points (..., 3) in millimetres; round for the nearest voxel."""
         return transformed(np.linalg.inv(self.affine), np.asarray(points_mm, dtype=np.float64))
 

@@ -89,7 +89,8 @@ def test_the_prepared_grid_is_exact_and_every_point_keeps_its_value(affine, spac
         prepared.image[between_centres], (places @ [1.0, 10, 100])[between_centres], rtol=1e-6, atol=1e-2
     )
     outer = scan.to_voxels(places)
-    assert (outer > -0.5 - 1e-6).all() and (outer < np.array(scan.shape) - 0.5 + 1e-6).all()
+    assert (outer > -0.5 - 1e-6).all()
+    assert (outer < np.array(scan.shape) - 0.5 + 1e-6).all()
 
 
 @settings(deadline=None, max_examples=40)

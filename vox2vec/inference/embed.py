@@ -37,9 +37,9 @@ def embed(
 ) -> Embedding:
     """The features of every voxel of a scan.
 
-    Level `i` at voxel `v` is `sum_w g_w(v) F_w,i(floor((v - s_w) / 2**i)) / sum_w g_w(v)` over the windows `w`, starting
-    at `s_w`, that hold `v`, with a Gaussian weight `g` that is constant on blocks of a sixteenth of a window. Windows
-    without body are skipped. The scan is prepared by `backbone.recipe`; the backbone runs in eval mode, on a copy.
+    Level `i` at voxel `v` is `sum_w g_w(v) F_w,i(floor((v - s_w) / 2**i)) / sum_w g_w(v)` over the windows `w` that
+    hold `v`, with starts `s_w` and a Gaussian weight `g` that is constant on blocks of a sixteenth of a window.
+    Windows without body are skipped. The scan is prepared by `backbone.recipe`; the backbone runs in eval mode, on a copy.
 
     Args:
         volume: a scan in HU, any orientation, or the path of one.
@@ -94,7 +94,9 @@ def embed(
 
 def _padded(image: np.ndarray, windows: Windows) -> Tensor:
     """The image with its last voxels repeated as far as the last windows reach beyond it."""
-    beyond = [max(starts[-1] + n - m, 0) for starts, n, m in zip(windows.starts, windows.size, image.shape, strict=True)]
+    beyond = [
+        max(starts[-1] + n - m, 0) for starts, n, m in zip(windows.starts, windows.size, image.shape, strict=True)
+    ]
     return torch.from_numpy(np.pad(image, [(0, b) for b in beyond], mode="edge"))
 
 

@@ -69,7 +69,7 @@ class Embedding:
         if outside not in ("nan", "raise"):
             raise ValueError(f'outside must be "nan" or "raise", got {outside!r}')
         places = np.floor(transformed(np.linalg.inv(self.affine), points) + 0.5)
-        inside = ((places >= 0) & (places < self.shape)).all(axis=1)  # NaN is not inside
+        inside = np.asarray(((places >= 0) & (places < self.shape)).all(axis=1))  # NaN is not inside
         voxels = torch.from_numpy(np.where(inside[:, None], places, 0).astype(np.int64))
         has_vector = torch.from_numpy(inside) & _cells(self.covered[None], self.covered_stride, voxels)[:, 0]
         if outside == "raise" and not bool(has_vector.all()):

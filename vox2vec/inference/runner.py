@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -79,10 +79,10 @@ class _InBfloat16(nn.Module):
         self.backbone = copy.deepcopy(backbone)
         for block in self.backbone.modules():
             if isinstance(block, ResBlock3d):
-                norm, _, conv, next_norm, _, last_conv = block.layers
-                merged = fuse_conv_bn_eval(conv, next_norm)
+                norm, conv, next_norm, last_conv = (block.layers[i] for i in (0, 2, 3, 5))
+                merged = fuse_conv_bn_eval(cast(nn.Conv3d, conv), cast(nn.BatchNorm3d, next_norm))
                 block.layers = nn.Sequential(norm, nn.ReLU(inplace=True), merged, nn.ReLU(inplace=True), last_conv)
-        self.backbone.to(torch.bfloat16, memory_format=torch.channels_last_3d)
+        self.backbone.to(torch.bfloat16).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, patches: Float[Tensor, "n c x y z"]) -> list[Tensor]:
         return self.backbone(patches.to(torch.bfloat16, memory_format=torch.channels_last_3d))

@@ -33,9 +33,7 @@ class Windows:
     block: tuple[int, int, int]
 
     @classmethod
-    def over(
-        cls, shape: tuple[int, int, int], patch_size: tuple[int, int, int], *, overlap: float = 0.5
-    ) -> "Windows":
+    def over(cls, shape: tuple[int, int, int], patch_size: tuple[int, int, int], *, overlap: float = 0.5) -> "Windows":
         """Evenly spread windows of `patch_size` (or the whole axis where the volume is smaller).
 
         Args:
@@ -72,7 +70,7 @@ class Windows:
         sx, sy, sz = self.size
         found = []
         for z in z_starts:
-            slab = mask[:, :, z : z + sz].any(axis=2)
+            slab = np.asarray(mask[:, :, z : z + sz].any(axis=2))
             found += [(x, y, z) for x in x_starts for y in y_starts if slab[x : x + sx, y : y + sy].any()]
         return found
 

@@ -7,9 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def sample_pyramid(
-    pyramid: Sequence[Float[Tensor, "_ _ _ _"]], voxels: Int[Tensor, "v 3"]
-) -> Float[Tensor, "v d"]:
+def sample_pyramid(pyramid: Sequence[Float[Tensor, "_ _ _ _"]], voxels: Int[Tensor, "v 3"]) -> Float[Tensor, "v d"]:
     """The concatenated vectors of `voxels`: level `i` is read at `floor(voxel / 2**i)`.
 
     Args:

@@ -20,9 +20,7 @@ def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
     return Box.of(dense)
 
 
-def body_mask(
-    image_hu: Shaped[np.ndarray, "x y z"], *, body_hu: float = PAPER.body_hu
-) -> Bool[np.ndarray, "x y z"]:
+def body_mask(image_hu: Shaped[np.ndarray, "x y z"], *, body_hu: float = PAPER.body_hu) -> Bool[np.ndarray, "x y z"]:
     """Everything but the air around the patient: lungs and bowel gas are body, and so is the table.
 
     Air is below `body_hu`; the air that touches (26-connected) a one-voxel rim of air laid around x and y is outside.

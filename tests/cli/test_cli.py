@@ -1,0 +1,86 @@
+"""The command line as a person meets it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.inference.scans import blob
+from vox2vec import Embedding, FPN3d, Volume, __version__, save_backbone
+from vox2vec.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_backbone(FPN3d(base_channels=2, num_scales=4), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    blob((40, 36, 20), 0).save(path)
+    return str(path)
+
+
+def test_embed_writes_the_file_and_the_figures(scan, weights, tmp_path, capsys):
+    out = tmp_path / "out.safetensors"
+    figures = tmp_path / "new" / "figures"
+    assert main(["embed", scan, "-o", str(out), "--weights", weights, "--figure", str(figures)]) == 0
+    assert Embedding.load(out).num_channels == 30
+    assert sorted(p.name for p in figures.iterdir()) == ["pca.png", "similarity.png", "slices.png"]
+    for path in figures.iterdir():
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        assert pixels.std() > 10  # not a blank page
+    assert "out.safetensors: 30 channels on 40x36x20 voxels of 1x1x2 mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "nowhere.nii.gz", "-o", "x.safetensors", "--weights", "W"], "nowhere.nii.gz"),
+        (["embed", "SCAN", "-o", "x.safetensors", "--weights", "nowhere.pt"], "nowhere.pt"),
+        (["embed", "SCAN", "-o", "no/such/folder/x.safetensors", "--weights", "W"], "folder of the output must exist"),
+        (["embed", "SCAN", "-o", "x.safetensors", "--weights", "W", "--batch_size", "0"], "batch_size must be"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, scan, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"SCAN": scan, "W": weights}
+    assert main([names.get(word, word) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    told = [line for line in error.splitlines() if line.startswith("vox2vec: error:")]
+    assert len(told) == 1
+    assert message in told[0]
+    assert "Traceback" not in error
+
+
+def test_debug_shows_where_an_error_came_from(weights, capsys, tmp_path):
+    assert main(["embed", "nowhere.nii.gz", "-o", str(tmp_path / "x"), "--weights", weights, "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_scan_without_body_is_bad_input(weights, tmp_path, capsys):
+    path = tmp_path / "air.nii.gz"
+    Volume(np.full((9, 9, 9), -1000, np.int16), np.eye(4)).save(path)
+    assert main(["embed", str(path), "-o", str(tmp_path / "x.safetensors"), "--weights", weights]) == 2
+    assert "must hold a body" in capsys.readouterr().err
+
+
+def test_the_module_and_its_version_run_as_the_command_does():
+    done = subprocess.run([sys.executable, "-m", "vox2vec", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"vox2vec {__version__}"
+
+
+def test_the_demo_runs_to_the_end(tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path / "demo"), "--seed", "1"]) == 0
+    names = {p.name for p in (tmp_path / "demo").iterdir()}
+    assert names == {
+        "phantom.nii.gz", "phantom_labels.nii.gz", "phantom.safetensors", "slices.png", "pca.png", "similarity.png"
+    }  # fmt: skip
+    assert "not trained" in capsys.readouterr().out

@@ -1,0 +1,95 @@
+"""What an embedding answers, and its file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.inference.scans import blob, tiny_backbone
+from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import Embedding
+
+
+@pytest.fixture(scope="module")
+def embedding() -> Embedding:
+    return embed(blob((30, 21, 17), 0), tiny_backbone((16, 16, 8)), precision="32", device="cpu", progress=False)
+
+
+def test_a_point_has_the_vector_of_the_voxel_that_holds_it(embedding):
+    voxel = np.array([[12, 5, 9]])
+    centre = embedding.at(embedding.grid.to_mm(voxel))
+    for corner in np.array([[-0.49, -0.49, -0.49], [0.49, -0.49, 0.49]]):
+        torch.testing.assert_close(embedding.at(embedding.grid.to_mm(voxel + corner)), centre, rtol=0, atol=0)
+    expected = [
+        level[(slice(None), *(voxel[0] // stride))]
+        for level, stride in zip(embedding.pyramid, embedding.strides, strict=True)
+    ]
+    torch.testing.assert_close(centre[0], torch.cat(expected).float(), rtol=0, atol=0)
+    assert centre.shape == (1, embedding.num_channels)
+
+
+def test_points_outside_are_nan_or_refused_but_never_moved(embedding):
+    face = embedding.grid.to_mm([[-0.5, 3, 3], [29.49, 3, 3]])
+    assert embedding.at(face).isfinite().all()
+    beyond = embedding.grid.to_mm([[-0.51, 3, 3], [3, 20.51, 3], [3, 3, -0.6], [3, 3, 3]])
+    assert embedding.at(beyond).isnan().all(dim=1).tolist() == [True, True, True, False]
+    with pytest.raises(ValueError, match=r"inside \[-7.5, .*3 do not: .*LPS"):
+        embedding.at(beyond, outside="raise")
+    assert embedding.at([[np.nan, 0, 0]]).isnan().all()
+    assert embedding.at(np.zeros((0, 3))).shape == (0, embedding.num_channels)
+
+
+def test_similarity_is_the_cosine_with_every_vector(embedding):
+    point = embedding.grid.to_mm([[12, 5, 9]])
+    vector = embedding.at(point)[0]
+    similarity = embedding.similarity(vector)
+    points = embedding.grid.to_mm(np.stack(np.indices(embedding.shape), axis=-1).reshape(-1, 3))
+    slow = torch.nn.functional.cosine_similarity(embedding.at(points), vector[None]).reshape(embedding.shape)
+    np.testing.assert_allclose(similarity.image, slow, atol=1e-5)
+    np.testing.assert_array_equal(similarity.affine, embedding.affine)
+    assert similarity.image[12, 5, 9] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_saved_embedding_is_read_back_equal(embedding, tmp_path):
+    embedding.save(tmp_path / "scan.safetensors")
+    read = Embedding.load(tmp_path / "scan.safetensors")
+    for a, b in zip(embedding.pyramid, read.pyramid, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert (read.strides, read.shape, read.recipe) == (embedding.strides, embedding.shape, embedding.recipe)
+    assert (read.fingerprint, read.covered_stride) == (embedding.fingerprint, embedding.covered_stride)
+    np.testing.assert_array_equal(read.affine, embedding.affine)
+    torch.testing.assert_close(read.covered, embedding.covered)
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.safetensors"]
+
+
+def test_files_that_are_no_embedding_are_refused_by_name(embedding, tmp_path):
+    path = tmp_path / "scan.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"no embedding at .*vox2vec embed SCAN -o"):
+        Embedding.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="is not an embedding"):
+        Embedding.load(path)
+    embedding.save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut short or not an embedding"):
+        Embedding.load(path)
+    path.write_bytes(whole)
+    tensors = load_file(path)
+    described = json.dumps({"strides": []})
+    save_file(tensors, path, {"format": "vox2vec-embedding", "format_version": "99", "embedding": described})
+    with pytest.raises(ValueError, match="has format version 99, this vox2vec reads version 1"):
+        Embedding.load(path)
+
+
+def test_impossible_questions_are_refused(embedding, unchecked_shapes):
+    with pytest.raises(ValueError, match=r"\(v, 3\) millimetres, got shape \(3,\); one point is"):
+        embedding.at([1, 2, 3])
+    with pytest.raises(ValueError, match="got 'clamp'"):
+        embedding.at([[1, 2, 3]], outside="clamp")
+    with pytest.raises(ValueError, match=r"finite and not zero, got shape \(2,\)"):
+        embedding.similarity(torch.ones(2))
+    with pytest.raises(ValueError, match="with NaN: the point it was read at has no vector"):
+        embedding.similarity(torch.full((embedding.num_channels,), torch.nan))

@@ -1,0 +1,28 @@
+"""The doors of DESIGN.md, as a user imports them."""
+
+import inspect
+
+import vox2vec
+
+
+def test_the_doors_are_where_the_design_says():
+    from vox2vec import vox2vec_contrastive, vox2vec_vicreg
+    from vox2vec.nn.fpn import FPN3d
+
+    for door in (vox2vec_contrastive, vox2vec_vicreg):
+        (pretrained,) = inspect.signature(door).parameters.values()
+        assert (pretrained.name, pretrained.kind, pretrained.default) == ("pretrained", pretrained.KEYWORD_ONLY, True)
+    first_three = list(inspect.signature(FPN3d).parameters.values())[:3]
+    assert [(p.name, p.default) for p in first_three] == [("in_channels", 1), ("base_channels", 16), ("num_scales", 6)]
+    assert list(inspect.signature(vox2vec.prepare).parameters) == ["volume", "recipe"]
+    assert list(inspect.signature(vox2vec.embed).parameters)[:2] == ["volume", "backbone"]
+    assert list(inspect.signature(vox2vec.Volume).parameters) == ["image", "affine"]
+    for name in ("crop", "onto", "to_mm", "to_voxels", "save"):
+        assert callable(getattr(vox2vec.Volume, name))
+    for name in ("at", "similarity", "save", "load"):
+        assert callable(getattr(vox2vec.Embedding, name))
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in vox2vec.__all__:
+        assert inspect.getdoc(getattr(vox2vec, name)), name

@@ -1,0 +1,56 @@
+"""The README's code blocks, run in order in one folder, with tiny weights and a phantom."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from vox2vec.data.phantom import phantom
+
+import vox2vec
+from vox2vec.cli.main import main
+from vox2vec.nn.fpn import FPN3d
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
+POINT = "[12.0, -40.5, 310.0]"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader has a scan, and the weights are at hand."""
+    folder = tmp_path_factory.mktemp("reader")
+    phantom(0, spacing_mm=(4, 4, 5)).volume.save(folder / "scan.nii.gz")
+    vox2vec.save_backbone(_tiny(), folder / "tiny.safetensors")
+    return folder
+
+
+def test_every_python_block_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(vox2vec, "vox2vec_contrastive", _tiny)
+    inside = phantom(0).landmarks["liver"].round(1).tolist()
+    blocks = [code for language, code in BLOCKS if language == "python"]
+    assert len(blocks) >= 6
+    for code in blocks:
+        exec(compile(code.replace(POINT, str(inside)), "README.md", "exec"), {})
+    assert {"scan.safetensors", "similarity.nii.gz", "backbone.safetensors", "colours.png", "alike.png"} <= set(
+        os.listdir()
+    )
+
+
+def test_every_vox2vec_command_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+    commands = [line.split("&&")[-1].split() for line in lines]
+    commands = [words[1:] for words in commands if words[0] == "vox2vec"]
+    assert ["demo"] in commands
+    for words in commands:
+        if words[0] == "embed":
+            assert main([*words, "--weights", "tiny.safetensors"]) == 0
+            assert {"slices.png", "pca.png", "similarity.png"} == set(os.listdir("figures"))
+
+
+def _tiny() -> FPN3d:
+    torch.manual_seed(0)
+    return FPN3d(base_channels=2, num_scales=4).eval()

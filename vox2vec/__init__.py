@@ -1,0 +1,29 @@
+"""vox2vec: a vector for every voxel of a CT."""
+
+from importlib.metadata import version
+
+from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import Embedding
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.pretrained import load_backbone, save_backbone, vox2vec_contrastive, vox2vec_vicreg
+from vox2vec.preprocessing.prepare import prepare
+from vox2vec.reading.load import load_volume
+from vox2vec.recipe import PAPER, Recipe
+from vox2vec.volume import Volume
+
+__version__ = version("vox2vec")
+
+__all__ = [
+    "PAPER",
+    "Embedding",
+    "FPN3d",
+    "Recipe",
+    "Volume",
+    "embed",
+    "load_backbone",
+    "load_volume",
+    "prepare",
+    "save_backbone",
+    "vox2vec_contrastive",
+    "vox2vec_vicreg",
+]

@@ -1,0 +1,48 @@
+"""The command `vox2vec`: picks the command, and turns errors into one line."""
+
+import argparse
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from vox2vec import __version__
+from vox2vec.cli import demo, embed
+
+BAD_INPUT = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code is 0, or 2 for bad input, which is told in one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            arguments.run(arguments)
+        except (ValueError, OSError) as error:
+            if arguments.debug:
+                traceback.print_exc()
+            print(f"vox2vec: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print("vox2vec: stopped", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vox2vec", description="A vector for every voxel of a CT.")
+    parser.add_argument("--version", action="version", version=f"vox2vec {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (demo, embed):
+        subparser = command.add_parser(commands)
+        subparser.add_argument("--debug", action="store_true", help="show log messages, and where an error came from")
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"vox2vec: warning: {message}", file=sys.stderr)
