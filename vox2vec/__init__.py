@@ -4,8 +4,9 @@ from importlib.metadata import version
 
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
+from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import load_backbone, save_backbone, vox2vec_contrastive, vox2vec_vicreg
+from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_vicreg
 from vox2vec.preprocessing.prepare import prepare
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import PAPER, Recipe

@@ -68,13 +68,13 @@ def write(path: Path, dataset: Dataset) -> Path:
     return path
 
 
-def write_series(folder: Path, stack: np.ndarray, *, step: Any = (0, 0, 3), origin: Any = (0, 0, 0), **tags: Any) -> list[Path]:
+def write_series(
+    folder: Path, stack: np.ndarray, *, step: Any = (0, 0, 3), origin: Any = (0, 0, 0), **tags: Any
+) -> list[Path]:
     """A slice for each `stack[k]`, at `origin + k * step` (LPS), under shuffled names so that these tell no order."""
     names = np.random.default_rng(len(stack)).permutation(len(stack))
     return [
-        write(
-            folder / f"{name:03d}.dcm", slice_dataset(stored, position=np.add(origin, np.multiply(k, step)), **tags)
-        )
+        write(folder / f"{name:03d}.dcm", slice_dataset(stored, position=np.add(origin, np.multiply(k, step)), **tags))
         for k, (name, stored) in enumerate(zip(names, stack, strict=True))
     ]
 

@@ -39,7 +39,8 @@ def embed(
 
     Level `i` at voxel `v` is `sum_w g_w(v) F_w,i(floor((v - s_w) / 2**i)) / sum_w g_w(v)` over the windows `w` that
     hold `v`, with starts `s_w` and a Gaussian weight `g` that is constant on blocks of a sixteenth of a window.
-    Windows without body are skipped. The scan is prepared by `backbone.recipe`; the backbone runs in eval mode, on a copy.
+    Windows without body are skipped. The scan is prepared by `backbone.recipe`; a copy of the backbone runs, in eval
+    mode.
 
     Args:
         volume: a scan in HU, any orientation, or the path of one.
