@@ -142,14 +142,25 @@ def test_sampling_equals_reading_voxel_by_voxel_and_its_gradient_is_right():
     assert torch.autograd.gradcheck(lambda *levels: sample_pyramid(levels, voxels), doubles)
 
 
-def test_the_projector_equals_the_originals(arrays):
-    backbone = _loaded(FPN3d(1, 4, 3), arrays, "step/sd/backbone.").eval()
-    projector = _loaded(ProjectionHead(28, 8), arrays, "step/sd/proj_head.").eval()
-    with torch.no_grad():
-        pyramid = backbone(arrays["step/patches_1"])
-        vectors = [sample_pyramid([level[i] for level in pyramid], arrays[f"step/voxels_1_{i}"]) for i in range(2)]
-        embeddings = projector(torch.cat(vectors))
-    torch.testing.assert_close(embeddings, arrays["step/proj_eval_out"], rtol=0, atol=1e-5)
+def test_a_training_step_through_projector_and_backbone_equals_the_originals(arrays):
+    """Loss and all gradients of InfoNCE, written out here; each view is projected with its own batch statistics."""
+    model = nn.ModuleDict({"backbone": FPN3d(1, 4, 3), "proj_head": ProjectionHead(28, 8)})
+    model.load_state_dict(_part(arrays, "step/sd/"), strict=True)
+    embeddings = []
+    for view in (1, 2):
+        pyramid = model["backbone"](arrays[f"step/patches_{view}"])
+        vectors = [sample_pyramid([lv[i] for lv in pyramid], arrays[f"step/voxels_{view}_{i}"]) for i in range(2)]
+        embeddings.append(model["proj_head"](torch.cat(vectors)))
+    z = torch.cat(embeddings)
+    logits = (z @ z.T / 0.1).fill_diagonal_(-torch.inf)
+    positives = torch.arange(len(z)).roll(len(z) // 2)
+    loss = nn.functional.cross_entropy(logits, positives)
+    torch.testing.assert_close(loss, arrays["step/loss"], rtol=0, atol=1e-5)
+    loss.backward()
+    _compare_gradients(model, arrays, "step/", rtol=1e-3)
+    after = _part(arrays, "step/sd_after/")
+    for name, value in after.items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +206,8 @@ def _loaded(module, arrays, prefix):
     return module
 
 
-def _compare_gradients(module, arrays, prefix):
+def _compare_gradients(module, arrays, prefix, rtol=1e-4):
     gradients = {n.split("/grad/")[1]: v for n, v in arrays.items() if n.startswith(prefix) and "/grad/" in n}
     assert set(gradients) == {name for name, _ in module.named_parameters()}
     for name, parameter in module.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=rtol, atol=1e-5)

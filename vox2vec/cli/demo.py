@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     patient = phantom(arguments.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
-        backbone = FPN3d(base_channels=8, num_scales=5).eval()
+        backbone = FPN3d(base_channels=8, num_scales=3).eval()
     embedding = embed(patient.volume, backbone)
     patient.volume.save(arguments.output / "phantom.nii.gz")
     patient.labels.save(arguments.output / "phantom_labels.nii.gz")

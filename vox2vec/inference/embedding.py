@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -85,16 +85,27 @@ class Embedding:
                 f"a vector must be ({self.num_channels},), finite and not zero, got shape {tuple(vector.shape)}"
                 f"{'' if vector.isfinite().all() else ' with NaN: the point it was read at has no vector'}"
             )
-        product = np.zeros(self.shape, np.float32)
+        cosine = self.projected(vector[:, None])[0]
         square = np.zeros(self.shape, np.float32)
-        parts = vector.split([level.shape[0] for level in self.pyramid])
+        for level, stride in zip(self.pyramid, self.strides, strict=True):
+            square += self._on_grid(_squared_norm(level).numpy(), stride)
+        cosine /= np.sqrt(square, out=square).clip(min=1e-12) * float(vector.norm())
+        cosine[~self._on_grid(self.covered.numpy(), self.covered_stride)] = np.nan
+        return Volume(cosine, self.affine)
+
+    def projected(self, directions: Float[Tensor, "d k"]) -> Float32[np.ndarray, "k x y z"]:
+        """Every voxel's vector times each of `directions`, on the prepared grid; zero where there is no vector.
+
+        Level by level at native strides: full-resolution vectors are never formed.
+        """
+        total = np.zeros((directions.shape[1], *self.shape), np.float32)
+        parts = directions.float().cpu().split([level.shape[0] for level in self.pyramid])
         for level, stride, part in zip(self.pyramid, self.strides, parts, strict=True):
-            dot, norm = _dot_and_square(level, part)
-            product += self._on_grid(dot.numpy(), stride)
-            square += self._on_grid(norm.numpy(), stride)
-        product /= np.sqrt(square, out=square).clip(min=1e-12) * float(vector.norm())
-        product[~self._on_grid(self.covered.numpy(), self.covered_stride)] = np.nan
-        return Volume(product, self.affine)
+            cells = level.movedim(0, -1)
+            projected = torch.stack([slab.float() @ part for slab in cells]).movedim(-1, 0)
+            for out, one in zip(total, projected, strict=True):
+                out += self._on_grid(one.numpy(), stride)
+        return total
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file, by way of a temporary name; `load` reads it back equal."""
@@ -173,15 +184,9 @@ def _cells(level: Tensor, stride: tuple[int, int, int], voxels: Tensor) -> Tenso
     return level.movedim(0, -1)[x, y, z]
 
 
-def _dot_and_square(level: Tensor, part: Tensor) -> tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]]:
-    """Per cell the dot product with `part` and the squared norm, slab by slab: no float32 copy of the level."""
-    cells = level.movedim(0, -1)
-    dot, square = torch.empty(cells.shape[:3]), torch.empty(cells.shape[:3])
-    for i, slab in enumerate(cells):
-        vectors = slab.float()
-        dot[i] = vectors @ part
-        square[i] = vectors.square_().sum(dim=-1)
-    return dot, square
+def _squared_norm(level: Tensor) -> Float[Tensor, "x y z"]:
+    """Per cell, slab by slab: no float32 copy of the level."""
+    return torch.stack([slab.float().square_().sum(dim=-1) for slab in level.movedim(0, -1)])
 
 
 def _channels_last(level: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+"""How the figures look: dark ground, letters of orientation, a scale bar, colours safe for the colour-blind."""
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+GROUND = "black"
+INK = "white"
+MARK = "#E69F00"  # orange of Okabe and Ito, "Color Universal Design", 2008
+MAP = "magma"
+DPI = 120
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure in inches, outside pyplot's global state."""
+    fig = Figure(figsize=(width, height), dpi=DPI, facecolor=GROUND)
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def letter_the_borders(axes: Axes, letters: str) -> None:
+    """Write the patient's directions at the left, right, lower and upper border, in this order."""
+    places = [(0.01, 0.5, "left", "center"), (0.99, 0.5, "right", "center")]
+    places += [(0.5, 0.01, "center", "bottom"), (0.5, 0.99, "center", "top")]
+    for letter, (x, y, horizontal, vertical) in zip(letters, places, strict=True):
+        axes.text(x, y, letter, transform=axes.transAxes, color=INK, fontsize=9, ha=horizontal, va=vertical)
+
+
+def scale_bar(axes: Axes, length_mm: float = 50) -> None:
+    """A bar of `length_mm` in the lower corner, on axes whose unit is the millimetre."""
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    direction = 1 if x1 > x0 else -1
+    start = x0 + 0.04 * (x1 - x0)
+    height = y0 + 0.05 * (y1 - y0)
+    axes.plot([start, start + direction * length_mm], [height, height], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.text(
+        start + direction * length_mm / 2, height + 0.015 * (y1 - y0), f"{length_mm:g} mm",
+        color=INK, fontsize=8, ha="center", va="bottom",
+    )  # fmt: skip
