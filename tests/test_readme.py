@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from vox2vec.data.phantom import phantom
 
 import vox2vec
 from vox2vec.cli.main import main
+from vox2vec.data.phantom import phantom
+from vox2vec.geometry import Box
 from vox2vec.nn.fpn import FPN3d
 
 README = Path(__file__).parents[1] / "README.md"
@@ -21,7 +22,10 @@ POINT = "[12.0, -40.5, 310.0]"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader has a scan, and the weights are at hand."""
     folder = tmp_path_factory.mktemp("reader")
-    phantom(0, spacing_mm=(4, 4, 5)).volume.save(folder / "scan.nii.gz")
+    patient = phantom(0, spacing_mm=(4, 4, 5))
+    _, _, z = patient.volume.to_voxels(patient.landmarks["liver"]).round().astype(int).tolist()
+    x, y, _ = patient.volume.shape
+    patient.volume.crop(Box((0, 0, z - 6), (x, y, z + 6))).save(folder / "scan.nii.gz")
     vox2vec.save_backbone(_tiny(), folder / "tiny.safetensors")
     return folder
 

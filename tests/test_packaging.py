@@ -1,0 +1,27 @@
+"""What a non-editable install holds."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_built_wheel_holds_every_module_the_marker_of_types_and_the_command(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "vox2vec", source / "vox2vec", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+        (entry_points,) = (name for name in held if name.endswith("entry_points.txt"))
+        assert "vox2vec = vox2vec.cli.main:main" in archive.read(entry_points).decode()
+    wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vox2vec").rglob("*.py")}
+    assert wanted | {"vox2vec/py.typed"} <= held
+    assert not any(name.startswith(("tests", "benchmarks")) for name in held)
