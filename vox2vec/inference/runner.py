@@ -19,7 +19,7 @@ Precision = Literal["auto", "32", "bf16"]
 Runner = Callable[[Float[Tensor, "n c x y z"]], list[Tensor]]
 
 WORST_ERROR = 0.01  # relative; above it "auto" stays with float32
-COMPILE_FROM_WINDOWS = 1000  # from here torch.compile's 10 to 25 s are earned back, benchmarks/RESULTS.md
+COMPILE_FROM_WINDOWS = 600  # from about here torch.compile's 15 s are earned back, benchmarks/RESULTS.md
 
 
 def pick_device(device: str | torch.device) -> torch.device:

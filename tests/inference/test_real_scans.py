@@ -1,0 +1,25 @@
+"""Whole-volume features of a real CT (skipped where ../shared is absent)."""
+
+import zipfile
+
+import numpy as np
+import torch
+
+from tests.inference.scans import tiny_backbone
+from vox2vec.inference.embed import embed
+from vox2vec.reading.load import load_volume
+
+
+def test_a_dicom_series_and_the_nifti_made_from_it_give_the_same_embedding(shared, tmp_path):
+    with zipfile.ZipFile(shared / "data" / "dicom" / "CRLM-CT-1004.zip") as archive:
+        for name in archive.namelist():
+            if name.endswith(".dcm"):
+                (tmp_path / name.rsplit("/", 1)[1]).write_bytes(archive.read(name))
+    series = load_volume(tmp_path)
+    series.save(tmp_path / "scan.nii.gz")
+    backbone = tiny_backbone((32, 32, 32), spacing_mm=(3.0, 3.0, 4.0))
+    one = embed(series, backbone, precision="32", device="cpu", progress=False)
+    other = embed(tmp_path / "scan.nii.gz", backbone, precision="32", device="cpu", progress=False)
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-3)
+    for a, b in zip(one.pyramid, other.pyramid, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
