@@ -75,7 +75,8 @@ def _whole_volume(backbone: FPN3d, patch: torch.Tensor) -> Iterator[tuple[str, .
 def _peak_memory() -> tuple[str, ...]:
     """Of a fresh process that embeds the volume, over what it holds before."""
     code = (
-        "import re, time; from pathlib import Path; from benchmarks.embed import torso; from vox2vec import FPN3d, embed\n"
+        "import re, time; from pathlib import Path\n"
+        "from benchmarks.embed import torso; from vox2vec import FPN3d, embed\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 2**20\n"
         "before = peak(); start = time.perf_counter()\n"
         "embed(torso(), FPN3d().eval(), device='cpu', progress=False)\n"
