@@ -92,6 +92,13 @@ def test_the_similarity_figure_is_brightest_at_the_marked_point(scan, embedding)
     assert (cross.get_xdata()[0], cross.get_ydata()[0]) == tuple(point[:2])
 
 
+def test_the_colour_bar_lies_beside_the_slices(scan, embedding):
+    fig = similarity_figure(embedding, scan, embedding.grid.to_mm([14, 12, 9]))
+    fig.canvas.draw()
+    *slices, bar = (axes.get_window_extent() for axes in fig.axes)
+    assert all(axes.x1 < bar.x0 for axes in slices)
+
+
 def test_points_outside_are_refused(scan, embedding):
     with pytest.raises(ValueError, match=r"must lie inside the scan, .* got \[999.0, 0.0, 0.0\]"):
         slices_figure(scan, point_mm=[999.0, 0, 0])

@@ -211,7 +211,7 @@ def _loaded(module, arrays, prefix):
 
 
 def _compare_gradients(module, arrays, prefix):
-    """Within 2e-5 of the layer's largest: a bias before a BatchNorm has gradient 0, and rounding of its weight's size."""
+    """Within 2e-5 of the layer's largest: a bias before a BatchNorm has gradient 0 and its weight's rounding."""
     gradients = {n.split("/grad/")[1]: v for n, v in arrays.items() if n.startswith(prefix) and "/grad/" in n}
     assert set(gradients) == {name for name, _ in module.named_parameters()}
     for name, parameter in module.named_parameters():

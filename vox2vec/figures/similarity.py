@@ -14,7 +14,7 @@ from vox2vec.inference.embedding import Embedding
 from vox2vec.volume import Volume
 
 _OPACITY = 0.75
-_BAR_INCHES = 0.9
+_BAR_INCHES = 1.0
 
 
 def similarity_figure(embedding: Embedding, volume: Volume, point_mm: Any, *, title: str | None = None) -> Figure:
@@ -34,12 +34,11 @@ def similarity_figure(embedding: Embedding, volume: Volume, point_mm: Any, *, ti
     scale = Normalize(lowest, 1.0)
     colours = colormaps[MAP](scale(np.where(known, similarity, lowest))).astype(np.float32)
     colours[..., 3] = _OPACITY * known
-    fig = overlay_figure(volume, colours, embedding.grid, point_mm=point, title=title, mark=True)
-    width = fig.get_figwidth()
-    fig.set_figwidth(width + _BAR_INCHES)
-    share = width / (width + _BAR_INCHES)
-    fig.subplots_adjust(right=0.99 * share)
-    bar = fig.colorbar(ScalarMappable(scale, MAP), cax=fig.add_axes((share + 0.01, 0.06, 0.015, 0.36)), format="%.3f")
+    fig = overlay_figure(
+        volume, colours, embedding.grid, point_mm=point, title=title, mark=True, margin_inches=_BAR_INCHES
+    )
+    place = (1 - 0.92 * _BAR_INCHES / fig.get_figwidth(), 0.06, 0.012, 0.36)
+    bar = fig.colorbar(ScalarMappable(scale, MAP), cax=fig.add_axes(place), format="%.3f")
     bar.set_label("cosine similarity", color=INK, fontsize=8)
     bar.ax.tick_params(colors=INK, labelsize=7)
     return fig

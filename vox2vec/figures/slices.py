@@ -65,16 +65,18 @@ def overlay_figure(
     point_mm: Any = None,
     title: str | None = None,
     mark: bool = False,
+    margin_inches: float = 0.0,
 ) -> Figure:
     """The slices of a CT above, and below them the same with `colours` on the voxels of `grid` laid over.
 
     Args:
         colours: red, green, blue and opacity in [0, 1].
         mark: draw a cross at the point.
+        margin_inches: left free at the right, for a colour bar.
     """
     scan = upright(volume).onto(grid)
     point = middle_of_body(scan) if point_mm is None else np.asarray(point_mm, dtype=np.float64)
-    fig = figure_of_rows(scan, 2, title)
+    fig = figure_of_rows(scan, 2, title, margin_inches=margin_inches)
     for i, axes in enumerate(fig.axes):
         view = _VIEWS[i % 3]
         draw_slice(axes, scan, view, point, grey=SOFT_TISSUE_HU)
@@ -102,13 +104,15 @@ def middle_of_body(scan: Volume) -> np.ndarray:
     return scan.to_mm((np.array(box.start) + np.array(box.stop) - 1) / 2)
 
 
-def figure_of_rows(scan: Volume, rows: int, title: str | None) -> Figure:
+def figure_of_rows(scan: Volume, rows: int, title: str | None, *, margin_inches: float = 0.0) -> Figure:
     """Empty axes for the three views in each row, wide as the patient."""
     extent = np.array(scan.shape) * scan.spacing_mm
     widths = [extent[view.horizontal] / max(extent[1], extent[2]) for view in _VIEWS]
-    fig = figure(_INCHES * sum(widths) + 0.6, (_INCHES + 0.3) * rows + (0.4 if title else 0.1))
+    width = _INCHES * sum(widths) + 0.6
+    share = width / (width + margin_inches)
+    fig = figure(width + margin_inches, (_INCHES + 0.3) * rows + (0.4 if title else 0.1))
     layout = fig.add_gridspec(
-        rows, 3, width_ratios=widths, left=0.01, right=0.99, bottom=0.01, top=0.87 if title else 0.93,
+        rows, 3, width_ratios=widths, left=0.01 * share, right=0.99 * share, bottom=0.01, top=0.87 if title else 0.93,
         wspace=0.03, hspace=0.04,
     )  # fmt: skip
     for row in range(rows):
