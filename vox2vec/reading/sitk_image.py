@@ -34,7 +34,7 @@ def read_sitk_image(path: Path) -> Volume:
         raise ValueError(
             f"{path}: a CT must hold one number a voxel, got {image.GetNumberOfComponentsPerPixel()} (RGB or a vector)"
         )
-    volume = hu_volume(SimpleITK.GetArrayFromImage(image).T, _affine(image), name=str(path))
+    volume = hu_volume(SimpleITK.GetArrayFromImage(image).T, sitk_affine(image), name=str(path))
     if not re.search(_ORIENTATION[reader], _header(path), re.MULTILINE | re.IGNORECASE):
         warnings.warn(
             f"{path}: the orientation is not stated, assumed axes left, posterior, superior. "
@@ -45,13 +45,7 @@ def read_sitk_image(path: Path) -> Volume:
     return volume
 
 
-def last_line(error: Exception) -> str:
-    """What ITK means to say, without the lines on where in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r"^.*\(0x[0-9a-f]+\): ", "", lines[-1]) if lines else type(error).__name__
-
-
-def _affine(image: SimpleITK.Image) -> np.ndarray:
+def sitk_affine(image: SimpleITK.Image) -> np.ndarray:
     """Of the first three axes; files of fewer are refused by their shape."""
     n = image.GetDimension()
     axes = min(n, 3)
@@ -60,6 +54,12 @@ def _affine(image: SimpleITK.Image) -> np.ndarray:
     affine[:axes, :axes] = (direction * image.GetSpacing())[:axes, :axes]
     affine[:axes, 3] = image.GetOrigin()[:axes]
     return LPS_TO_RAS @ affine
+
+
+def last_line(error: Exception) -> str:
+    """What ITK means to say, without the lines on where in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^.*\(0x[0-9a-f]+\): ", "", lines[-1]) if lines else type(error).__name__
 
 
 def _header(path: Path) -> bytes:
