@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from vox2vec import __version__
-from vox2vec.cli import demo, embed
+from vox2vec.cli import cache, demo, embed, warmup_cache
 
 BAD_INPUT = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit code is 0, or 2 for bad input, which is told in one line on stderr."""
+    """Run a command line; the exit code is 0, the command's own, or 2 for bad input, told in one line on stderr."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            arguments.run(arguments)
+            return int(arguments.run(arguments) or 0)
         except (ValueError, OSError) as error:
             if arguments.debug:
                 traceback.print_exc()
@@ -30,14 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("vox2vec: stopped", file=sys.stderr)
             return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vox2vec", description="A vector for every voxel of a CT.")
     parser.add_argument("--version", action="version", version=f"vox2vec {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, embed):
+    for command in (demo, embed, warmup_cache, cache):
         subparser = command.add_parser(commands)
         subparser.add_argument("--debug", action="store_true", help="show log messages, and where an error came from")
         subparser.set_defaults(run=command.run)

@@ -5,8 +5,11 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from vox2vec.geometry import Box
+from vox2vec.preprocessing.table import patient_alone
 from vox2vec.recipe import PAPER
 from vox2vec.volume import Volume
+
+_WALL_MM = 5.0  # half of the thickest shell of a table
 
 
 def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
@@ -20,12 +23,26 @@ def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
     return Box.of(dense)
 
 
-def body_mask(image_hu: Shaped[np.ndarray, "x y z"], *, body_hu: float = PAPER.body_hu) -> Bool[np.ndarray, "x y z"]:
-    """Everything but the air around the patient: lungs and bowel gas are body, and so is the table.
+def body_mask(
+    image_hu: Shaped[np.ndarray, "x y z"],
+    *,
+    body_hu: float = PAPER.body_hu,
+    table: bool = True,
+    spacing_mm: tuple[float, float, float] = PAPER.spacing_mm,
+) -> Bool[np.ndarray, "x y z"]:
+    """Everything but the air around the patient: lungs and bowel gas are body, and so is the table, as published.
 
     Air is below `body_hu`; the air that touches (26-connected) a one-voxel rim of air laid around x and y is outside.
     The first and last slices get no rim, so that lungs cut by the scan's end stay inside.
+
+    Args:
+        table: False leaves out the table and what else is not connected to the patient by more than walls of 1 cm.
+        spacing_mm: of the image; only for leaving out the table.
     """
-    air = np.pad(image_hu < body_hu, ((1, 1), (1, 1), (0, 0)), constant_values=True)
+    dense = image_hu >= body_hu
+    if not table:
+        x, y = (max(1, round(_WALL_MM / s)) for s in spacing_mm[:2])
+        dense = patient_alone(dense, wall_voxels=(x, y))
+    air = np.pad(~dense, ((1, 1), (1, 1), (0, 0)), constant_values=True)
     components = cc3d.connected_components(air, connectivity=26)
     return np.ascontiguousarray((components != components[0, 0, 0])[1:-1, 1:-1])
