@@ -5,9 +5,9 @@ import sys
 
 import torch
 
-from benchmarks import embed, prepare
+from benchmarks import augmentation, embed, prepare
 
-COMPARISONS = {"prepare": prepare.rows, "embed": embed.rows}
+COMPARISONS = {"prepare": prepare.rows, "embed": embed.rows, "augmentation": augmentation.rows}
 
 
 def main(names: list[str]) -> None:
