@@ -5,9 +5,9 @@ import sys
 
 import torch
 
-from benchmarks import augmentation, embed, prepare
+from benchmarks import augmentation, cache, embed, prepare
 
-COMPARISONS = {"prepare": prepare.rows, "embed": embed.rows, "augmentation": augmentation.rows}
+COMPARISONS = {"prepare": prepare.rows, "embed": embed.rows, "augmentation": augmentation.rows, "cache": cache.rows}
 
 
 def main(names: list[str]) -> None:

@@ -9,7 +9,7 @@ from vox2vec.preprocessing.table import patient_alone
 from vox2vec.recipe import PAPER
 from vox2vec.volume import Volume
 
-_WALL_MM = 5.0  # half of the thickest shell of a table
+_CONTACT_MM = 3.0  # half of the widest bridge between patient and table that is cut
 
 
 def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
@@ -36,13 +36,13 @@ def body_mask(
     The first and last slices get no rim, so that lungs cut by the scan's end stay inside.
 
     Args:
-        table: False leaves out the table and what else is not connected to the patient by more than walls of 1 cm.
+        table: False leaves out the table and what else touches the patient by bridges of up to 6 mm.
         spacing_mm: of the image; only for leaving out the table.
     """
-    dense = image_hu >= body_hu
-    if not table:
-        x, y = (max(1, round(_WALL_MM / s)) for s in spacing_mm[:2])
-        dense = patient_alone(dense, wall_voxels=(x, y))
-    air = np.pad(~dense, ((1, 1), (1, 1), (0, 0)), constant_values=True)
+    air = np.pad(image_hu < body_hu, ((1, 1), (1, 1), (0, 0)), constant_values=True)
     components = cc3d.connected_components(air, connectivity=26)
-    return np.ascontiguousarray((components != components[0, 0, 0])[1:-1, 1:-1])
+    body = np.ascontiguousarray((components != components[0, 0, 0])[1:-1, 1:-1])
+    if table:
+        return body
+    x, y = (max(1, round(_CONTACT_MM / s)) for s in spacing_mm[:2])
+    return patient_alone(body, contact_voxels=(x, y))

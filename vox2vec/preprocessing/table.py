@@ -1,4 +1,4 @@
-"""The patient without the table: what hangs together when thin walls are worn away."""
+"""The patient without the table: the largest piece where thin bridges are cut."""
 
 import cc3d
 import numpy as np
@@ -7,26 +7,22 @@ from jaxtyping import Bool
 from torch.nn import functional as F
 
 
-def patient_alone(
-    dense: Bool[np.ndarray, "x y z"], *, wall_voxels: tuple[int, int] = (5, 5)
-) -> Bool[np.ndarray, "x y z"]:
-    """The voxels of `dense` that belong to the patient, not to the table, its mattress, blankets or tubes.
+def patient_alone(body: Bool[np.ndarray, "x y z"], *, contact_voxels: tuple[int, int]) -> Bool[np.ndarray, "x y z"]:
+    """The voxels of a solid body mask that belong to the patient, not to the table, blankets or tubes.
 
-    Walls up to `2 * wall_voxels` thick in the axial plane are worn away, the largest piece (6-connected) is the
-    patient, and is given back what lies as near to it. A table is a thin shell over light foam; the patient's skin
-    touches it.
+    The mask is worn off in the axial plane, its largest piece (6-connected) is the patient, and is given back what
+    lies as near to it. What the patient touches over a broader contact stays: nothing of the patient is ever risked.
 
     Args:
-        dense: voxels at least as dense as the body.
-        wall_voxels: how much is worn off along x and y.
+        contact_voxels: how much is worn off along x and y.
     """
-    core = ~_spread(~dense, wall_voxels)
+    core = ~_spread(~body, contact_voxels)
     if not core.any():
-        return dense
+        return body
     pieces, count = cc3d.connected_components(core, connectivity=6, return_N=True)
     sizes = cc3d.statistics(pieces, no_slice_conversion=True)["voxel_counts"][1 : count + 1]
     patient = pieces == 1 + int(np.argmax(sizes))
-    return _spread(patient, (wall_voxels[0] + 1, wall_voxels[1] + 1)) & dense
+    return _spread(patient, (contact_voxels[0] + 1, contact_voxels[1] + 1)) & body
 
 
 def _spread(mask: Bool[np.ndarray, "x y z"], by: tuple[int, int]) -> Bool[np.ndarray, "x y z"]:
