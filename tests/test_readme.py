@@ -26,6 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, _, z = patient.volume.to_voxels(patient.landmarks["liver"]).round().astype(int).tolist()
     x, y, _ = patient.volume.shape
     patient.volume.crop(Box((0, 0, z - 6), (x, y, z + 6))).save(folder / "scan.nii.gz")
+    (folder / "scans").mkdir()
+    patient.volume.save(folder / "scans" / "one.nii.gz")
     vox2vec.save_backbone(_tiny(), folder / "tiny.safetensors")
     return folder
 
@@ -43,13 +45,18 @@ def test_every_python_block_runs(folder, monkeypatch):
     )
 
 
-def test_every_vox2vec_command_runs(folder, monkeypatch):
+def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
     commands = [line.split("&&")[-1].split() for line in lines]
     commands = [words[1:] for words in commands if words[0] == "vox2vec"]
     assert ["demo"] in commands
     for words in commands:
+        if words[0] == "warmup-cache":
+            assert main([*words[:-1], "0"]) == 0
+        if words[0] == "cache":
+            assert main(words) == 0
+            assert "scans,one," in capsys.readouterr().out
         if words[0] == "embed":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
             assert {"slices.png", "pca.png", "similarity.png"} == set(os.listdir("figures"))

@@ -2,10 +2,13 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import os
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import nibabel
@@ -163,11 +166,11 @@ def test_the_script_is_the_command(scans, tmp_path):
         *COARSE,
     ]
     terminal, end = os.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     done = subprocess.run(
         [sys.executable, str(ROOT / "warmup_cache.py"), *words],
         stdout=subprocess.PIPE,
         stderr=end,
-        env={**os.environ, "TQDM_NCOLS": "100"},
         text=True,
         cwd=tmp_path,
     )
