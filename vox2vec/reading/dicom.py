@@ -3,13 +3,14 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vox2vec.reading.dicom_header import ENHANCED_CT, Header, read_header
 from vox2vec.reading.dicom_slices import by_position
 from vox2vec.reading.dicom_stack import stacked
+from vox2vec.reading.files import files_below
 from vox2vec.reading.values import warn_unless_hu
 from vox2vec.volume import Volume
 
@@ -54,7 +55,7 @@ def find_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"DICOM series are looked for in a folder, {folder} is none")
-    return _series_of(_files_below(folder))
+    return _series_of(files_below(folder))
 
 
 def series_of_file(path: Path) -> DicomSeries:
@@ -192,21 +193,8 @@ def _ordered(headers: Sequence[Header]) -> list[Header]:
         return list(headers)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Sorted by path within each folder; links to folders are followed, once."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (path for name in sorted(names) if not name.startswith(".") and (path := Path(root, name)).is_file())
-
-
 def _nothing_in(path: Path) -> str:
-    files = [path] if path.is_file() else list(_files_below(path))
+    files = [path] if path.is_file() else list(files_below(path))
     if not files:
         return f"{path} must hold a DICOM series, it is an empty folder"
     return (

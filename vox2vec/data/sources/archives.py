@@ -1,28 +1,14 @@
 """NIfTI files below a folder, those inside its zips and tars included."""
 
-import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from vox2vec.data.sources.source import LeftOut
 from vox2vec.data.sources.stored import ArchivedNifti, PlainFile, ScanFile
+from vox2vec.reading.files import files_below
 
 NIFTI = (".nii", ".nii.gz")
-
-
-def files_below(root: Path) -> Iterator[Path]:
-    """All files but hidden ones, sorted within each folder; links to folders are followed, once."""
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
 
 def niftis_below(root: Path) -> tuple[list[tuple[str, ScanFile]], list[LeftOut]]:

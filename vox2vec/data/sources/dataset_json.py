@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vox2vec.data.sources.archives import files_below, niftis_in, tar_member
+from vox2vec.data.sources.archives import niftis_in, tar_member
 from vox2vec.data.sources.source import LeftOut, ListedSource
 from vox2vec.data.sources.stored import PlainFile, ScanFile
+from vox2vec.reading.files import files_below
 
 
 def dataset_json(path: Path, *, name: str | None = None) -> ListedSource:

@@ -5,11 +5,12 @@ import re
 import zipfile
 from pathlib import Path
 
-from vox2vec.data.sources.archives import files_below, niftis_in
+from vox2vec.data.sources.archives import niftis_in
 from vox2vec.data.sources.dataset_json import case_id
 from vox2vec.data.sources.source import LeftOut, ListedSource
 from vox2vec.data.sources.stored import PlainFile, ScanFile, Series, ZippedSeries
 from vox2vec.reading.dicom import find_series
+from vox2vec.reading.files import files_below
 
 _IMAGE = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd)$", re.IGNORECASE)
 _LABEL = re.compile(r"_(labels?|seg|segmentation|mask)$")
