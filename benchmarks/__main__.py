@@ -5,9 +5,15 @@ import sys
 
 import torch
 
-from benchmarks import augmentation, cache, embed, prepare
+from benchmarks import augmentation, cache, embed, losses, prepare
 
-COMPARISONS = {"prepare": prepare.rows, "embed": embed.rows, "augmentation": augmentation.rows, "cache": cache.rows}
+COMPARISONS = {
+    "prepare": prepare.rows,
+    "embed": embed.rows,
+    "augmentation": augmentation.rows,
+    "cache": cache.rows,
+    "losses": losses.rows,
+}
 
 
 def main(names: list[str]) -> None:
