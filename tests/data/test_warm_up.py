@@ -135,36 +135,37 @@ def test_an_address_without_a_scheduler_is_refused(tmp_path, monkeypatch):
 def test_sigkill_at_any_moment_leaves_a_valid_cache_that_a_rerun_completes(tmp_path):
     """Ten kills of the whole command, each a random time after a sign of work; workers end with their parent."""
     peace, war = tmp_path / "peace", tmp_path / "war"
-    _run(_command(peace))
+    _run(_command(peace, num_workers=0))
     rng = random.Random(0)
     mark, kills = f"warming {war}", 0
-    for _ in range(10):
-        process = subprocess.Popen(_command(war), env={**os.environ, "MARK": mark}, stderr=subprocess.DEVNULL, cwd=ROOT)
+    for attempt in range(10):
+        command = _command(war, num_workers=2 if attempt % 3 == 0 else 0)
+        process = subprocess.Popen(command, env={**os.environ, "MARK": mark}, stderr=subprocess.DEVNULL, cwd=ROOT)
         before = len(list(war.glob("*/*")))
         while process.poll() is None and len(list(war.glob("*/*"))) <= before:
             time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.25))
+        time.sleep(rng.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         _wait_for_orphans(mark)
         if war.exists():
             assert problems_in(war) == []
     assert kills == 10
-    _run(_command(war))
+    _run(_command(war, num_workers=0))
     assert contents(war) == contents(peace)
     assert problems_in(war) == []
     assert list((war / "writing").iterdir()) == []
 
 
-def _command(folder: Path) -> list[str]:
+def _command(folder: Path, *, num_workers: int) -> list[str]:
     code = f"""
 from pathlib import Path
 from tests.data.scans import RECIPE, Made, body
 from vox2vec.data.cache import Cache
 from vox2vec.data.warm_up import warm_up
 if __name__ == "__main__":
-    source = Made({{f"s{{i:02d}}": body(i, (120, 100, 50)) for i in range(60)}})
-    warm_up(Cache(Path({str(folder)!r}), RECIPE), [source], num_workers=2, progress=False)
+    source = Made({{f"s{{i:02d}}": body(i, (90, 80, 40)) for i in range(60)}})
+    warm_up(Cache(Path({str(folder)!r}), RECIPE), [source], num_workers={num_workers}, progress=False)
 """
     return [sys.executable, "-c", code]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vox2vec import __version__
-from vox2vec.cli import cache, demo, embed, warmup_cache
+from vox2vec.cli import cache, demo, embed, pretrain, warmup_cache
 
 BAD_INPUT = 2
 
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vox2vec", description="A vector for every voxel of a CT.")
     parser.add_argument("--version", action="version", version=f"vox2vec {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, embed, warmup_cache, cache):
+    for command in (demo, embed, warmup_cache, cache, pretrain):
         subparser = command.add_parser(commands)
         subparser.add_argument("--debug", action="store_true", help="show log messages, and where an error came from")
         subparser.set_defaults(run=command.run)

@@ -60,6 +60,12 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     return Recipe(spacing_mm=tuple(arguments.spacing), patch_size=tuple(arguments.patch_size))
 
 
+def names_data(arguments: argparse.Namespace) -> bool:
+    """Whether any data set is named."""
+    folders = (getattr(arguments, f"{name}_dir") for name in (*_ARCHIVES, *_TREES))
+    return bool(arguments.data_dir or arguments.amid or any(folders))
+
+
 def sources_of(arguments: argparse.Namespace, *, num_workers: int = 1) -> list[Source]:
     """The data sets that the arguments name; the phantoms, said on stderr, where they name none."""
     if arguments.label_dir is not None and len(arguments.data_dir) != 1:

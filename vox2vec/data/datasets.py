@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,11 +27,13 @@ class PairBatch(NamedTuple):
         patches_hu: the first and the second patches, unwindowed.
         voxels: for each pair (2, v, 3): row `i` of both is the same place, as an index into each patch.
         ids: of each pair's CT.
+        number: of the batch in its stream.
     """
 
     patches_hu: Int16[Tensor, "2 n 1 x y z"]
     voxels: list[Int64[Tensor, "2 v 3"]]
     ids: list[str]
+    number: int
 
 
 class LabelledBatch(NamedTuple):
@@ -88,7 +91,7 @@ class PairBatches(Dataset[PairBatch]):
                 pairs.append(draw_pair(scan, rng, patch_size=patch_size, max_pairs=self._max_pairs))
                 ids.append(entry.id)
         patches = torch.from_numpy(np.stack([pair.patches_hu for pair in pairs], axis=1))
-        return PairBatch(patches[:, :, None], [torch.from_numpy(pair.voxels) for pair in pairs], ids)
+        return PairBatch(patches[:, :, None], [torch.from_numpy(pair.voxels) for pair in pairs], ids, index)
 
 
 class LabelledBatches(Dataset[LabelledBatch]):
@@ -148,27 +151,20 @@ class LabelledBatches(Dataset[LabelledBatch]):
 
 
 class BatchOrder(Sampler[int]):
-    """Which batches of an endless stream make the next epoch, for one rank; a state of one number.
+    """Which batches of an endless stream one rank takes, without end; a state of one number.
 
-    Training calls `advance` after each batch: workers read ahead, so only it knows which batches were used.
+    Training calls `advance` after each batch: workers read ahead, so only it knows which batches were used. Iterating
+    anew goes on from there.
     """
 
-    def __init__(self, batches_per_epoch: int, *, rank: int = 0, world_size: int = 1) -> None:
-        if batches_per_epoch < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                "an epoch must hold at least one batch, and the rank lie below the world size; got "
-                f"{batches_per_epoch} batches, rank {rank} of {world_size}"
-            )
-        self._per_epoch, self._rank, self._world_size = batches_per_epoch, rank, world_size
+    def __init__(self, *, rank: int = 0, world_size: int = 1) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"the rank must lie below the world size, got rank {rank} of {world_size}")
+        self._rank, self._world_size = rank, world_size
         self._next = 0
 
     def __iter__(self) -> Iterator[int]:
-        for batch in range(self._next, self._next + len(self)):
-            yield batch * self._world_size + self._rank
-
-    def __len__(self) -> int:
-        """Batches left of this epoch."""
-        return self._per_epoch - self._next % self._per_epoch
+        return (batch * self._world_size + self._rank for batch in count(self._next))
 
     def advance(self) -> None:
         """One more batch was used."""

@@ -1,0 +1,129 @@
+"""The module of pre-training: what it computes, that it learns, and that it stops on nonsense."""
+
+import json
+
+import pytest
+import torch
+
+from tests.data.scans import RECIPE, body, stored
+from vox2vec.augmentation.intensity import draw_intensity, with_intensity
+from vox2vec.data.datasets import PairBatches
+from vox2vec.losses.contrastive import info_nce
+from vox2vec.losses.vicreg import vicreg
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.pyramid import sample_pyramid
+from vox2vec.training.pretraining import Pretraining, SpatialRanges, described
+
+pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    cache = stored(tmp_path_factory.mktemp("cache"), *(body(seed) for seed in range(3)))
+    return PairBatches(cache, cache.entries(), seed=0, batch_size=3, patches_per_volume=1, max_pairs=40)
+
+
+def _module(**options):
+    torch.manual_seed(0)
+    backbone = FPN3d(base_channels=2, num_scales=3)
+    backbone.recipe = RECIPE
+    return Pretraining(backbone, **options)
+
+
+def test_a_step_is_the_loss_of_both_views_voxels_each_view_by_itself(batches):
+    batch, module = batches[0], _module()
+    _, embeddings = module.embedded(batch)
+    slow = _module()
+    generator = torch.Generator().manual_seed((0 * 1_000_003 + 0 * 7_919 + 12_345) % 2**63)
+    for view in (0, 1):
+        drawn = draw_intensity(3, generator=generator, full_window_hu=RECIPE.window_hu)
+        pyramid = slow.backbone(with_intensity(batch.patches_hu[view], drawn))
+        vectors = [sample_pyramid([level[i] for level in pyramid], batch.voxels[i][view]) for i in range(3)]
+        torch.testing.assert_close(embeddings[view], slow.proj_head(torch.cat(vectors)))
+    torch.testing.assert_close(module.loss_of(embeddings), info_nce(*embeddings))
+
+
+def test_vicreg_is_an_objective_with_an_expander(batches):
+    module = _module(objective="vicreg", expander_width=32)
+    _, embeddings = module.embedded(batches[0])
+    assert embeddings[0].shape[1] == 32
+    torch.testing.assert_close(module.loss_of(embeddings), vicreg(*embeddings))
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "vicreg"])
+def test_the_loss_falls(objective, batches):
+    module = _module(objective=objective, expander_width=64)
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    losses = []
+    for step in range(12):
+        loss = module.loss_of(module.embedded(batches[step % 2])[1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+def test_the_same_batch_is_augmented_alike_and_another_differently(batches):
+    one, same = (_module().embedded(batches[0])[1][0] for _ in range(2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, _module(seed=1).embedded(batches[0])[1][0])
+
+
+def test_views_laid_anew_in_space_keep_their_voxels_together(batches):
+    """On an image whose value is its place, both views read the same place, to the nearest voxel."""
+    batch = batches[0]
+    module = _module(spatial=SpatialRanges(flip_probability=0.5, rotation_deg=10, scale=(0.9, 1.1)))
+    _, voxels = module._views(batch, torch.Generator().manual_seed(0))
+    assert [len(v) for v in voxels[0]] == [len(v) for v in voxels[1]]
+    assert 0 < sum(map(len, voxels[0])) <= sum(v.shape[1] for v in batch.voxels)
+    levels, embeddings = module.embedded(batch)
+    assert len(embeddings[0]) == len(embeddings[1]) == len(levels[0])
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_its_cts(batches, tmp_path):
+    module = _module(failure_path=tmp_path / "failed.json")
+    with torch.no_grad():
+        module.backbone.first_conv.weight.fill_(torch.nan)
+    batch = batches[2]
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0; its CTs are in"):
+        module.training_step(batch, 0)
+    written = json.loads((tmp_path / "failed.json").read_text())
+    assert written == {"batch": 2, "ids": batch.ids, "loss": "nan"}
+
+
+def test_the_embeddings_are_described_by_names_a_person_knows(batches):
+    levels, embeddings = _module().embedded(batches[0])
+    told = described(levels, embeddings)
+    assert {f"spread/effective_rank_{i}" for i in range(3)} <= set(told)
+    assert -1 <= told["spread/negative_similarity"] <= told["spread/positive_similarity"] <= 1
+    same = described(levels, (embeddings[0], embeddings[0]))
+    assert same["spread/alignment"] == pytest.approx(0, abs=1e-6)
+    assert same["spread/positive_similarity"] == pytest.approx(1)
+
+
+def test_adamw_warms_up_and_falls_to_zero():
+    module = _module(optimizer="adamw", learning_rate=1e-2, warmup_steps=10, max_steps=50)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] < 1e-4
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates.index(max(rates)) == 10
+    assert rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "simclr"}, 'must be "contrastive" or "vicreg"'),
+        ({"optimizer": "sgd"}, 'must be "adam" or "adamw"'),
+    ],
+)
+def test_unknown_choices_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        _module(**options)

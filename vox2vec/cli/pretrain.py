@@ -1,0 +1,238 @@
+"""`vox2vec pretrain --cache_dir C --log_dir L`: learn voxel vectors from CTs without labels."""
+
+import argparse
+import copy
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from vox2vec.cli.sources import add_recipe_arguments, add_source_arguments, names_data, recipe_of, sources_of
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import PairBatches, large_enough
+from vox2vec.data.entry import Entry
+from vox2vec.data.views import MAX_PAIRS
+from vox2vec.data.warm_up import warm_up
+from vox2vec.distributed import gathered, world_size
+from vox2vec.nn.checkpoint import save_backbone
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.training.data import CountBatches, PairData
+from vox2vec.training.pretraining import Pretraining, SpatialRanges
+from vox2vec.training.watching import LoaderWait, SaveWhenStopped
+
+_LAST = "last.ckpt"
+_MEASURED_STEPS = 2
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """The arguments of `vox2vec pretrain`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "pretrain",
+        help="learn voxel vectors from CTs",
+        description="Pre-train a backbone on the CTs of a cache; data sets that are named are warmed first. The "
+        "log folder gets last.ckpt, to go on from, and backbone.safetensors, to use.",
+    )
+    parser.add_argument("--cache_dir", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
+    add_source_arguments(parser)
+    add_recipe_arguments(parser)
+    network = parser.add_argument_group("network")
+    network.add_argument("--base_channels", type=int, default=16, help="of the finest level (default: 16, published)")
+    network.add_argument("--num_scales", type=int, default=6, help="levels (default: 6, published)")
+    method = parser.add_argument_group("method")
+    method.add_argument("--objective", choices=("contrastive", "vicreg"), default="contrastive")
+    method.add_argument("--temperature", type=float, default=0.1, help="of InfoNCE (default: 0.1, published)")
+    method.add_argument("--batch_size", type=int, default=10, help="pairs of patches (default: 10, published)")
+    method.add_argument(
+        "--patches_per_volume", type=int, help="pairs of one CT (default: the batch, as released; 1: many patients)"
+    )
+    method.add_argument("--max_num_voxels", type=int, default=MAX_PAIRS, help="voxel pairs of two patches, at most")
+    method.add_argument(
+        "--flip", type=float, default=0.0, help="probability of mirroring each axis (default: 0, as released)"
+    )
+    method.add_argument("--rotation", type=float, default=0.0, help="degrees, either way, each axis (default: 0)")
+    method.add_argument(
+        "--scale", metavar=("LOW", "HIGH"), nargs=2, type=float, default=(1.0, 1.0), help="rescaling (default: 1 1)"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--lr", type=float, default=3e-4, help="learning rate (default: 3e-4, published)")
+    training.add_argument(
+        "--optimizer", choices=("adam", "adamw"), default="adam", help="adam at a constant rate, or adamw with a cosine"
+    )
+    training.add_argument("--warmup_steps", type=int, default=500, help="of adamw (default: 500)")
+    training.add_argument("--max_steps", type=int, default=100_000, help="(default: 100000)")
+    training.add_argument("--num_batches_per_epoch", type=int, default=100, help="(default: 100, published)")
+    training.add_argument("--save_every", type=int, default=200, help="steps between two last.ckpt (default: 200)")
+    training.add_argument("--num_workers", type=int, default=2, help="processes that read patches (default: 2)")
+    training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--resume", action="store_true", help="go on from the log folder's last.ckpt")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: auto)")
+    machine.add_argument("--devices", type=int, default=1, help="on each node (default: 1)")
+    machine.add_argument("--num_nodes", type=int, default=1)
+    machine.add_argument(
+        "--sync_batchnorm",
+        action="store_true",
+        help="statistics over all ranks (default: each its own, less to wait for)",
+    )
+    machine.add_argument(
+        "--precision", choices=("32", "bf16", "16"), help="(default: bf16 on a GPU that has it, else 32)"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Warm the cache if data sets are named, say what will be done, train, and export the backbone."""
+    resumed = _checkpoint_to_resume(arguments)
+    recipe = recipe_of(arguments)
+    cache = Cache(arguments.cache_dir, recipe)
+    if names_data(arguments):
+        report = warm_up(cache, sources_of(arguments), num_workers=max(1, arguments.num_workers))
+        report.write(arguments.cache_dir / "report.csv")
+        print(f"cache: {report.stored} CTs stored, {report.present} were there, {len(report.failed)} failed")
+    entries = large_enough(cache.entries(), recipe.patch_size)
+    if not entries:
+        raise ValueError(
+            f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "
+            "warm it first: vox2vec warmup-cache, with the same --spacing"
+        )
+    arguments.log_dir.mkdir(parents=True, exist_ok=True)
+    pl.seed_everything(arguments.seed, workers=True)
+    module = _module(arguments, recipe)
+    data = _data(arguments, cache, entries)
+    trainer = _trainer(arguments)
+    if trainer.is_global_zero:
+        print(_plan(arguments, module, cache, entries))
+    trainer.fit(module, datamodule=data, ckpt_path=resumed)
+    trainer.save_checkpoint(arguments.log_dir / _LAST)
+    _check_that_ranks_agree(module.backbone)
+    if trainer.is_global_zero:
+        path = arguments.log_dir / "backbone.safetensors"
+        save_backbone(
+            module.backbone, path, metadata={"trained_by": " ".join(sys.argv), "steps": str(trainer.global_step)}
+        )
+        print(f"{path}: the backbone after {trainer.global_step} steps, for vox2vec embed --weights")
+    return 0
+
+
+def _checkpoint_to_resume(arguments: argparse.Namespace) -> str | None:
+    path = arguments.log_dir / _LAST
+    requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+    if not path.exists():
+        if arguments.resume:
+            raise ValueError(f"--resume goes on from {path}, which is not there; leave --resume out to start anew")
+        return None
+    if arguments.resume or requeued:
+        return str(path)
+    raise ValueError(f"{arguments.log_dir} holds an earlier run: go on with --resume, or take another --log_dir")
+
+
+def _module(arguments: argparse.Namespace, recipe: Any) -> Pretraining:
+    backbone = FPN3d(base_channels=arguments.base_channels, num_scales=arguments.num_scales)
+    backbone.recipe = recipe
+    return Pretraining(
+        backbone,
+        objective=arguments.objective,
+        temperature=arguments.temperature,
+        learning_rate=arguments.lr,
+        optimizer=arguments.optimizer,
+        warmup_steps=arguments.warmup_steps,
+        max_steps=arguments.max_steps,
+        spatial=SpatialRanges(arguments.flip, arguments.rotation, tuple(arguments.scale)),
+        seed=arguments.seed,
+        failure_path=arguments.log_dir / "failed_batch.json",
+    )
+
+
+def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> PairData:
+    return PairData(
+        cache,
+        entries,
+        num_workers=arguments.num_workers,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        patches_per_volume=arguments.patches_per_volume or arguments.batch_size,
+        max_pairs=arguments.max_num_voxels,
+    )
+
+
+def _trainer(arguments: argparse.Namespace) -> pl.Trainer:
+    log_dir = arguments.log_dir
+    return pl.Trainer(
+        accelerator=arguments.accelerator,
+        devices=arguments.devices,
+        num_nodes=arguments.num_nodes,
+        precision=_precision(arguments),
+        max_steps=arguments.max_steps,
+        limit_train_batches=arguments.num_batches_per_epoch,
+        gradient_clip_val=1.0,
+        sync_batchnorm=arguments.sync_batchnorm,
+        use_distributed_sampler=False,  # `BatchOrder` shares the stream out
+        log_every_n_steps=min(10, arguments.num_batches_per_epoch),
+        num_sanity_val_steps=0,
+        logger=[TensorBoardLogger(log_dir, name=None, version=""), CSVLogger(log_dir, name=None, version="")],
+        callbacks=[
+            CountBatches(),
+            LoaderWait(),
+            LearningRateMonitor("step"),
+            ModelCheckpoint(
+                log_dir,
+                filename="last",
+                every_n_train_steps=arguments.save_every,
+                save_top_k=1,
+                enable_version_counter=False,
+            ),
+            SaveWhenStopped(log_dir / _LAST),
+        ],
+    )
+
+
+def _precision(arguments: argparse.Namespace) -> Any:
+    if arguments.precision is not None:
+        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[arguments.precision]
+    on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _check_that_ranks_agree(backbone: FPN3d) -> None:
+    """Every rank must end with rank 0's weights; running statistics are each rank's own unless synchronised."""
+    if world_size() == 1:
+        return
+    total = torch.stack([parameter.detach().double().abs().sum() for parameter in backbone.parameters()])
+    if not all(torch.equal(total, other[:, 0]) for other in gathered(total[:, None])):
+        raise RuntimeError("the ranks ended with different weights; run again with another version of torch")
+
+
+def _plan(arguments: argparse.Namespace, module: Pretraining, cache: Cache, entries: list[Entry]) -> str:
+    """What the run will do, with time and memory from a few steps on a copy."""
+    batches = PairBatches(
+        cache,
+        entries,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        patches_per_volume=arguments.patches_per_volume or arguments.batch_size,
+        max_pairs=arguments.max_num_voxels,
+    )
+    trial = copy.deepcopy(module)
+    batch, seconds = batches[0], []
+    for _ in range(_MEASURED_STEPS):
+        start = time.perf_counter()
+        _, embeddings = trial.embedded(batch)
+        trial.loss_of(embeddings).backward()
+        seconds.append(time.perf_counter() - start)
+    million = sum(p.numel() for p in module.backbone.parameters()) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    hours = min(seconds) * arguments.max_steps / 3600
+    return (
+        f"{len(entries)} CTs of {len({e.source for e in entries})} data sets; {arguments.max_steps} steps of "
+        f"{arguments.batch_size} pairs of {'x'.join(map(str, cache.recipe.patch_size))} patches; "
+        f"{million:.1f} million parameters\n"
+        f"on this CPU a step takes {min(seconds):.1f} s, so the run {hours:.1f} h, in {peak:.1f} GiB"
+    )

@@ -1,0 +1,63 @@
+"""The cache as a stream of batches for a Lightning trainer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import BatchOrder, PairBatch, PairBatches, one_thread
+from vox2vec.data.entry import Entry
+
+
+class PairData(pl.LightningDataModule):
+    """Pairs of patches for one rank; its state in a checkpoint is the number of batches used.
+
+    Args:
+        options: of `PairBatches`.
+    """
+
+    def __init__(self, cache: Cache, entries: Sequence[Entry], *, num_workers: int = 0, **options: Any) -> None:
+        super().__init__()
+        self._dataset = PairBatches(cache, entries, **options)
+        self._num_workers = num_workers
+        self._state: dict[str, int] | None = None
+        self._order: BatchOrder | None = None
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """Endless; epochs are the trainer's `limit_train_batches`."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        self._order = BatchOrder(rank=rank, world_size=world_size)
+        if self._state is not None:
+            self._order.load_state_dict(self._state)
+        return DataLoader(
+            self._dataset,
+            batch_size=None,
+            sampler=self._order,
+            num_workers=self._num_workers,
+            worker_init_fn=one_thread,
+            persistent_workers=self._num_workers > 0,
+            pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
+            multiprocessing_context="spawn" if self._num_workers else None,
+        )
+
+    def advance(self) -> None:
+        """One more batch was trained on."""
+        if self._order is not None:
+            self._order.advance()
+
+    def state_dict(self) -> dict[str, int]:
+        return self._order.state_dict() if self._order is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._state = state_dict or None
+        if self._order is not None and state_dict:
+            self._order.load_state_dict(state_dict)
+
+
+class CountBatches(pl.Callback):
+    """Tells `PairData` which batches are done."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        trainer.datamodule.advance()  # type: ignore[attr-defined]

@@ -1,0 +1,179 @@
+"""Contrastive and VICReg pre-training of a backbone."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vox2vec.augmentation.intensity import draw_intensity, with_intensity
+from vox2vec.augmentation.space import draw_space, with_space
+from vox2vec.data.datasets import PairBatch
+from vox2vec.losses.contrastive import info_nce
+from vox2vec.losses.vicreg import vicreg
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.heads import ProjectionHead
+from vox2vec.nn.pyramid import sample_pyramid
+from vox2vec.reading.values import AIR_HU
+from vox2vec.training.spread import alignment, effective_rank, negative_similarity, uniformity
+
+_DESCRIBED_EVERY = 50  # steps between two looks at the embeddings' spread, which cost a twentieth of a step
+
+
+class SpatialRanges(NamedTuple):
+    """How far views differ in space beyond the crop; nothing by default, as in the released code."""
+
+    flip_probability: float = 0.0
+    rotation_deg: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+
+
+class Pretraining(pl.LightningModule):
+    """A backbone and a projector that learn to give a voxel the same vector in two patches.
+
+    Each view goes through the networks by itself, as in the released code: its batch statistics are its own. One
+    forward of both was measured to be no faster on a CPU.
+
+    Args:
+        objective: "contrastive" (InfoNCE, projector of width 128) or "vicreg" (expander of width `expander_width`).
+        optimizer: "adam" as released, at a constant rate; "adamw" warms up over `warmup_steps`, then falls by a
+            cosine to zero at `max_steps`.
+        seed: of the augmentations, together with the batch's place in its stream.
+        failure_path: where the CTs of a batch with a loss that is not finite are written.
+
+    Source: METHOD.md section 3; arXiv 2307.14725, section 3.
+    """
+
+    def __init__(
+        self,
+        backbone: FPN3d,
+        *,
+        objective: str = "contrastive",
+        temperature: float = 0.1,
+        expander_width: int = 2048,
+        learning_rate: float = 3e-4,
+        optimizer: str = "adam",
+        weight_decay: float = 0.05,
+        warmup_steps: int = 500,
+        max_steps: int = 100_000,
+        spatial: SpatialRanges = SpatialRanges(),  # noqa: B008
+        seed: int = 0,
+        failure_path: Path = Path("failed_batch.json"),
+    ) -> None:
+        super().__init__()
+        if objective not in ("contrastive", "vicreg"):
+            raise ValueError(f'objective must be "contrastive" or "vicreg", got {objective!r}')
+        if optimizer not in ("adam", "adamw"):
+            raise ValueError(f'optimizer must be "adam" or "adamw", got {optimizer!r}')
+        self.backbone = backbone.train()
+        width = sum(backbone.base_channels * 2**level for level in range(backbone.num_scales))
+        self.proj_head: nn.Module = (
+            ProjectionHead(width) if objective == "contrastive" else _expander(width, expander_width)
+        )
+        self._loss: Callable[[Tensor, Tensor], Tensor] = (
+            partial(info_nce, temperature=temperature) if objective == "contrastive" else vicreg
+        )
+        self._learning_rate, self._optimizer, self._weight_decay = learning_rate, optimizer, weight_decay
+        self._warmup_steps, self._max_steps = warmup_steps, max_steps
+        self._spatial, self._seed, self._failure_path = spatial, seed, failure_path
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch of pairs; what is not finite ends the run with the batch's CTs on file."""
+        levels, embeddings = self.embedded(batch)
+        loss = self.loss_of(embeddings)
+        if not bool(torch.isfinite(loss)):
+            self._failure_path.write_text(
+                json.dumps({"batch": batch.number, "ids": batch.ids, "loss": str(loss.item())})
+            )
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.global_step}; its CTs are in {self._failure_path}. Look at "
+                "them, or lower the learning rate"
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/voxels", float(len(embeddings[0])))
+        if batch_idx % _DESCRIBED_EVERY == 0:
+            self.log_dict(described(levels, embeddings))
+        return loss
+
+    def embedded(self, batch: PairBatch) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+        """The first view's vectors by level, and the projected voxels (v, d) of both views."""
+        generator = torch.Generator().manual_seed(_mixed(self._seed, batch.number))
+        patches, voxels = self._views(batch, generator)
+        levels, embeddings = [], []
+        for view, places in zip(patches, voxels, strict=True):
+            pyramid = self.backbone(view)
+            vectors = torch.cat([sample_pyramid([level[i] for level in pyramid], v) for i, v in enumerate(places)])
+            levels.append(vectors.detach().split([level.shape[1] for level in pyramid], dim=1))
+            embeddings.append(self.proj_head(vectors))
+        return list(levels[0]), (embeddings[0], embeddings[1])
+
+    def loss_of(self, embeddings: tuple[Tensor, Tensor]) -> Tensor:
+        """The objective of both views' projected voxels."""
+        return self._loss(*embeddings)
+
+    def configure_optimizers(self) -> Any:
+        """Adam at a constant rate, or AdamW with warm-up and cosine."""
+        if self._optimizer == "adam":
+            return torch.optim.Adam(self.parameters(), lr=self._learning_rate)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay)
+        rest = max(1, self._max_steps - self._warmup_steps)
+        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-3, total_iters=max(1, self._warmup_steps))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rest)
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, fall], [max(1, self._warmup_steps)])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _views(self, batch: PairBatch, generator: torch.Generator) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Both patches of each pair, augmented, and the voxels that both still show."""
+        window, patches, voxels, stayed = self.backbone.recipe.window_hu, [], [], []
+        for view in (0, 1):
+            laid, places = batch.patches_hu[view], [v[view] for v in batch.voxels]
+            if self._spatial != SpatialRanges():
+                spacing, ranges = self.backbone.recipe.spacing_mm, self._spatial._asdict()
+                drawn = draw_space(len(batch.ids), generator=generator, spacing_mm=spacing, **ranges)
+                laid, places, inside = with_space(laid, places, drawn, fill=AIR_HU)
+                stayed.append(inside)
+            intensity = draw_intensity(len(batch.ids), generator=generator, full_window_hu=window)
+            patches.append(with_intensity(laid, intensity))
+            voxels.append(places)
+        if stayed:
+            both = [one & other for one, other in zip(*stayed, strict=True)]
+            voxels = [
+                [v[together[inside]] for v, together, inside in zip(places, both, insides, strict=True)]
+                for places, insides in zip(voxels, stayed, strict=True)
+            ]
+        return patches, voxels
+
+
+def described(levels: list[Float[Tensor, "v _"]], embeddings: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Whether the embeddings agree between views, spread over the sphere, and use their dimensions."""
+    a, b = (nn.functional.normalize(view.detach().float(), dim=1) for view in embeddings)
+    measured = {
+        "spread/positive_similarity": float((a * b).sum(dim=1).mean()),
+        "spread/negative_similarity": negative_similarity(a, b),
+        "spread/alignment": alignment(a, b),
+        "spread/uniformity": uniformity(a),
+    }
+    return measured | {f"spread/effective_rank_{i}": effective_rank(level) for i, level in enumerate(levels)}
+
+
+def _expander(width: int, out: int) -> nn.Sequential:
+    """VICReg's: three linear layers, batch norm and ReLU between them (arXiv 2105.04906, section 4.2)."""
+    return nn.Sequential(
+        nn.Linear(width, out),
+        nn.BatchNorm1d(out),
+        nn.ReLU(),
+        nn.Linear(out, out),
+        nn.BatchNorm1d(out),
+        nn.ReLU(),
+        nn.Linear(out, out),
+    )
+
+
+def _mixed(seed: int, index: int) -> int:
+    """A seed of its own for each batch of each run."""
+    return (seed * 1_000_003 + index * 7_919 + 12_345) % 2**63
