@@ -37,6 +37,16 @@ def test_it_equals_the_formula_in_value_and_gradient_for_any_chunk(v, temperatur
         torch.testing.assert_close(one, other)
 
 
+def test_loss_and_gradients_equal_the_originals(shared):
+    with np.load(shared / "reference" / "reference.npz") as file:
+        arrays = {name[8:]: torch.from_numpy(file[name]) for name in file.files if name.startswith("infonce/")}
+    views = [arrays[name].requires_grad_() for name in ("e1", "e2")]
+    loss = info_nce(*(F.normalize(view, dim=1) for view in views), chunk=7)
+    torch.testing.assert_close(loss, arrays["loss"], rtol=0, atol=1e-6)
+    for found, name in zip(torch.autograd.grad(loss, views), ("grad_e1", "grad_e2"), strict=True):
+        torch.testing.assert_close(found, arrays[name], rtol=0, atol=1e-6)
+
+
 def test_its_gradient_passes_gradcheck():
     views = [view.requires_grad_() for view in _views(5)]
     assert torch.autograd.gradcheck(lambda a, b: info_nce(a, b, chunk=4), views)
