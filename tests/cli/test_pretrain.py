@@ -137,3 +137,20 @@ def test_a_cache_without_cts_of_the_recipe_is_refused(cache, tmp_path, capsys):
     assert main(["pretrain", *words, "--spacing", "3", "3", "3"]) == 2
     assert "warm it first" in capsys.readouterr().err
     assert not os.path.exists(tmp_path / "log")
+
+
+def test_the_published_commands_work_word_for_word_on_a_btcv_tree(cache, tmp_path):
+    """`pretrain.py --btcv_dir B --cache_dir C --log_dir L`, with a small network and few steps."""
+    for number in range(1, 7):
+        patient = phantom(number, spacing_mm=(12, 12, 12), axis_codes="LPS")
+        for kind, volume in (("img", patient.volume), ("label", patient.labels)):
+            folder = tmp_path / "RawData" / "Training" / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            volume.save(folder / f"{kind}{number:04d}.nii.gz")
+    words = ["--max_steps", 3, "--btcv_dir", tmp_path, "--probe_every", 1]
+    done = _run(cache, tmp_path / "log", *words)
+    assert done.returncode == 0, done.stderr
+    assert "3 CTs of 1 data sets" in done.stdout  # the probe's CTs are not trained on
+    with (tmp_path / "log" / "metrics.csv").open(newline="") as file:
+        logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
+    assert {"probe_linear/dice", "probe_linear/liver", "probe_nonlinear/dice", "probe_nonlinear/loss"} <= logged

@@ -16,14 +16,18 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vox2vec.cli.sources import add_recipe_arguments, add_source_arguments, names_data, recipe_of, sources_of
 from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import PairBatches, large_enough
+from vox2vec.data.datasets import PairBatches, labels_in, large_enough
 from vox2vec.data.entry import Entry
+from vox2vec.data.sources.own import own_data
+from vox2vec.data.sources.public_sets import btcv
+from vox2vec.data.splits import published_split
 from vox2vec.data.views import MAX_PAIRS
 from vox2vec.data.warm_up import warm_up
 from vox2vec.distributed import gathered, world_size
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.data import CountBatches, PairData
+from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.pretraining import Pretraining, SpatialRanges
 from vox2vec.training.watching import LoaderWait, SaveWhenStopped
 
@@ -43,6 +47,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
     add_source_arguments(parser)
     add_recipe_arguments(parser)
+    probe = parser.add_argument_group(
+        "online probe", "labelled CTs, never trained on; Dice of their structures as it learns"
+    )
+    probe.add_argument("--btcv_dir", metavar="DIR", type=Path, help="BTCV; its published fold 0")
+    probe.add_argument(
+        "--probe_dir", metavar="PATH", type=Path, help="any labelled scans, as --data_dir; fold 0 of five"
+    )
+    probe.add_argument("--probe_every", type=int, default=10, help="epochs between two Dice (default: 10, published)")
     network = parser.add_argument_group("network")
     network.add_argument("--base_channels", type=int, default=16, help="of the finest level (default: 16, published)")
     network.add_argument("--num_scales", type=int, default=6, help="levels (default: 6, published)")
@@ -97,7 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
         report = warm_up(cache, sources_of(arguments), num_workers=max(1, arguments.num_workers))
         report.write(arguments.cache_dir / "report.csv")
         print(f"cache: {report.stored} CTs stored, {report.present} were there, {len(report.failed)} failed")
-    entries = large_enough(cache.entries(), recipe.patch_size)
+    probe = _probe(arguments, cache)
+    unlabelled = [entry for entry in cache.entries() if "labels" not in entry.files]
+    entries = large_enough(unlabelled, recipe.patch_size)
     if not entries:
         raise ValueError(
             f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "
@@ -107,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     pl.seed_everything(arguments.seed, workers=True)
     module = _module(arguments, recipe)
     data = _data(arguments, cache, entries)
-    trainer = _trainer(arguments)
+    trainer = _trainer(arguments, probe)
     if trainer.is_global_zero:
         print(_plan(arguments, module, cache, entries))
     trainer.fit(module, datamodule=data, ckpt_path=resumed)
@@ -132,6 +146,29 @@ def _checkpoint_to_resume(arguments: argparse.Namespace) -> str | None:
     if arguments.resume or requeued:
         return str(path)
     raise ValueError(f"{arguments.log_dir} holds an earlier run: go on with --resume, or take another --log_dir")
+
+
+def _probe(arguments: argparse.Namespace, cache: Cache) -> OnlineProbe | None:
+    """Heads on fold 0 of the labelled CTs that are named, which are cached with their labels."""
+    if arguments.btcv_dir is not None and arguments.probe_dir is not None:
+        raise ValueError("the probe takes --btcv_dir or --probe_dir, got both")
+    if arguments.btcv_dir is None and arguments.probe_dir is None:
+        return None
+    labelled = btcv(arguments.btcv_dir) if arguments.btcv_dir is not None else own_data(arguments.probe_dir)
+    labelled = labelled.with_labels_only()
+    warm_up(cache, [labelled], labels=True, num_workers=max(1, arguments.num_workers))
+    keys = {cache.key(labelled, id, labels=True) for id in labelled.ids}
+    entries = {entry.id: entry for entry in cache.entries() if entry.key in keys}
+    split = published_split(list(entries), 0)
+    numbers = labelled.label_names or labels_in(cache, list(entries.values()))
+    return OnlineProbe(
+        cache,
+        [entries[id] for id in split.train],
+        [entries[id] for id in split.val],
+        numbers,
+        every_epochs=arguments.probe_every,
+        seed=arguments.seed,
+    )
 
 
 def _module(arguments: argparse.Namespace, recipe: Any) -> Pretraining:
@@ -163,7 +200,7 @@ def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> 
     )
 
 
-def _trainer(arguments: argparse.Namespace) -> pl.Trainer:
+def _trainer(arguments: argparse.Namespace, probe: OnlineProbe | None) -> pl.Trainer:
     log_dir = arguments.log_dir
     return pl.Trainer(
         accelerator=arguments.accelerator,
@@ -190,6 +227,7 @@ def _trainer(arguments: argparse.Namespace) -> pl.Trainer:
                 enable_version_counter=False,
             ),
             SaveWhenStopped(log_dir / _LAST),
+            *([probe] if probe is not None else []),
         ],
     )
 

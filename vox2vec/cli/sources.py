@@ -8,12 +8,12 @@ from pathlib import Path
 from vox2vec.data.sources.amid_set import amid_set
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.phantoms import Phantoms
-from vox2vec.data.sources.public_sets import amos, btcv, flare2022, lidc, midrc, nlst, nsclc
+from vox2vec.data.sources.public_sets import amos, flare2022, lidc, midrc, nlst, nsclc
 from vox2vec.data.sources.source import Source
 from vox2vec.recipe import PAPER, Recipe
 
 _TREES: dict[str, Callable[..., Source]] = {"nlst": nlst, "nsclc": nsclc, "midrc": midrc, "lidc": lidc}
-_ARCHIVES: dict[str, Callable[[Path], Source]] = {"amos": amos, "flare": flare2022, "btcv": btcv}
+_ARCHIVES: dict[str, Callable[[Path], Source]] = {"amos": amos, "flare": flare2022}
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:

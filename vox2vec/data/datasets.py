@@ -185,6 +185,14 @@ def large_enough(entries: Sequence[Entry], patch_size: tuple[int, int, int]) -> 
     return kept
 
 
+def labels_in(cache: Cache, entries: Sequence[Entry]) -> dict[int, str]:
+    """Every label number of these CTs, named by itself, where a data set names none."""
+    numbers: set[int] = set()
+    for entry in entries:
+        numbers |= set(LabelledScan(cache.open(entry)).voxels)
+    return {number: str(number) for number in sorted(numbers)}
+
+
 def one_thread(worker: int) -> None:
     """A DataLoader's `worker_init_fn`: workers are many, so each computes in one thread."""
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """What a data set is to the rest: ids, a scan for each, labels where there are any, and what was left out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from vox2vec.data.sources.stored import ScanFile
@@ -77,6 +77,10 @@ class ListedSource:
     def identity(self, id: str, *, labels: bool = False) -> str:
         files = [self._scan(id), *([self.label_files[id]] if labels and id in self.label_files else [])]
         return "\n".join(file.identity() for file in files)
+
+    def with_labels_only(self) -> "ListedSource":
+        """The same without the scans that have no labels."""
+        return replace(self, scans={id: file for id, file in self.scans.items() if id in self.label_files})
 
     def _scan(self, id: str) -> ScanFile:
         if id not in self.scans:

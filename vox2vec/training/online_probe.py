@@ -1,0 +1,179 @@
+"""Heads trained beside a pre-training on labelled CTs, to see what the frozen features are worth while they change."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from vox2vec.augmentation.intensity import draw_intensity, with_intensity
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import LabelledBatches
+from vox2vec.data.entry import Entry
+from vox2vec.geometry import Box
+from vox2vec.inference.segmentation import class_probabilities
+from vox2vec.losses.segmentation import bce_dice
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.heads import LinearHead, NonLinearHead
+
+_logger = logging.getLogger(__name__)
+
+
+class OnlineProbe(pl.Callback):
+    """A linear and a non-linear head on the features as they are; the backbone neither sees a gradient nor the patches'
+    statistics: it runs in eval mode, without a graph.
+
+    After each training step both heads take one step on a batch of labelled patches; every `every_epochs` epochs the
+    Dice of each structure, over whole validation CTs at 0.5 inside the body, is logged as "probe_linear/NAME" and
+    "probe_nonlinear/NAME". Structures absent from all validation CTs have no value.
+
+    Args:
+        train, val: entries of a cache with labels; no patient in both.
+        label_names: number to structure; the heads' classes, in order of number.
+        seed: of the heads' start and the patches.
+
+    Raises:
+        ValueError: no structures, or a CT in both lists.
+
+    Source: METHOD.md sections 3 and 4.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        train: Sequence[Entry],
+        val: Sequence[Entry],
+        label_names: Mapping[int, str],
+        *,
+        every_epochs: int = 10,
+        batch_size: int = 7,
+        learning_rate: float = 3e-4,
+        seed: int = 0,
+    ) -> None:
+        both = {entry.key for entry in train} & {entry.key for entry in val}
+        if both:
+            raise ValueError(f"a probe is judged on CTs it was not trained on, {len(both)} are in both lists")
+        if not label_names:
+            raise ValueError("a probe needs structures to find, got no label names; give the labels names")
+        self._cache, self._val, self._every_epochs = cache, val, every_epochs
+        self._names = dict(sorted(label_names.items()))
+        self._batches = LabelledBatches(cache, train, seed=seed, batch_size=batch_size)
+        self._learning_rate, self._seed, self._step = learning_rate, seed, 0
+        self.heads = nn.ModuleDict()
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._waiting: dict[str, Any] | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        backbone: FPN3d = module.backbone  # type: ignore[assignment]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            shape = (backbone.base_channels, backbone.num_scales, len(self._names))
+            self.heads = nn.ModuleDict({"linear": LinearHead(*shape), "nonlinear": NonLinearHead(*shape)})
+        self.heads.to(module.device)
+        self._optimizer = torch.optim.Adam(self.heads.parameters(), lr=self._learning_rate)
+        if self._waiting is not None:
+            self._restore(self._waiting)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for name, loss in self.train_heads(module.backbone).items():  # type: ignore[arg-type]
+            module.log(f"probe_{name}/loss", loss)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self._every_epochs == 0:
+            for name, scores in self.judge(module.backbone).items():  # type: ignore[arg-type]
+                module.log_dict({f"probe_{name}/{structure}": dice for structure, dice in scores.items()})
+
+    def train_heads(self, backbone: FPN3d) -> dict[str, float]:
+        """One step of both heads on one batch; their losses."""
+        if self._optimizer is None:
+            raise RuntimeError("the heads are made when fitting starts")
+        batch = self._batches[self._step]
+        self._step += 1
+        device = next(self.heads.parameters()).device
+        full_window = draw_intensity(
+            len(batch.ids),
+            generator=torch.Generator(),
+            filter_probability=0.0,
+            noise_probability=0.0,
+            window_probability=0.0,
+            full_window_hu=backbone.recipe.window_hu,
+        )
+        with _frozen(backbone), torch.no_grad():
+            pyramid = backbone(with_intensity(batch.patches_hu.to(device), full_window))
+        targets = one_hot(batch.labels.to(device), list(self._names))
+        self.heads.train()
+        losses = {name: bce_dice(head(pyramid), targets, batch.body.to(device)) for name, head in self.heads.items()}
+        self._optimizer.zero_grad()
+        sum(losses.values(), torch.zeros((), device=device)).backward()
+        self._optimizer.step()
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def judge(self, backbone: FPN3d) -> dict[str, dict[str, float]]:
+        """For each head the Dice of each structure, and their mean as "dice", over the validation CTs."""
+        self.heads.eval()
+        scores: dict[str, list[list[float]]] = {name: [] for name in self.heads}
+        with _frozen(backbone):
+            for entry in self._val:
+                scan = self._cache.open(entry)
+                whole = Box((0, 0, 0), scan.shape)
+                image, body, labels = scan.image_hu(whole), scan.body(whole), scan.labels(whole)
+                for name, head in self.heads.items():
+                    found = class_probabilities(image, body, backbone, head) >= 0.5
+                    scores[name].append(
+                        [_dice(f, labels == number) for f, number in zip(found, self._names, strict=True)]
+                    )
+        return {name: self._means(np.array(table)) for name, table in scores.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._optimizer is None:
+            return {}
+        return {"heads": self.heads.state_dict(), "optimizer": self._optimizer.state_dict(), "step": self._step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._waiting = state_dict or None
+        if self._optimizer is not None and state_dict:
+            self._restore(state_dict)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.heads.load_state_dict(state["heads"])
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state["optimizer"])
+        self._step = int(state["step"])
+
+    def _means(self, table: Float[np.ndarray, "s c"]) -> dict[str, float]:
+        present = ~np.isnan(table)
+        names = [name for name, there in zip(self._names.values(), present.any(axis=0), strict=True) if there]
+        means = np.nanmean(table[:, present.any(axis=0)], axis=0) if names else np.array([])
+        absent = int((~present).sum())
+        if absent:
+            _logger.info("left %d absent structures of %d validation CTs out of the Dice", absent, len(table))
+        told = dict(zip(names, means.tolist(), strict=True))
+        return told | ({"dice": float(means.mean())} if names else {})
+
+
+def one_hot(labels: Int64[Tensor, "n x y z"], numbers: Sequence[int]) -> Float[Tensor, "n c x y z"]:
+    """1 where the label is the class's number."""
+    return torch.stack([labels == number for number in numbers], dim=1).float()
+
+
+def _dice(found: Bool[np.ndarray, "x y z"], true: Bool[np.ndarray, "x y z"]) -> float:
+    """`2 |A and B| / (|A| + |B|)`; NaN where the structure is absent from the scan, whatever was found."""
+    return float(2 * (found & true).sum() / (found.sum() + true.sum())) if true.any() else float("nan")
+
+
+@contextmanager
+def _frozen(backbone: FPN3d) -> Iterator[None]:
+    """Eval mode for a while: no statistics are taken."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        yield
+    finally:
+        backbone.train(was_training)
