@@ -57,6 +57,11 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
         if words[0] == "cache":
             assert main(words) == 0
             assert "scans,one," in capsys.readouterr().out
+        if words[0] == "pretrain":
+            small = "--patch_size 32 32 16 --base_channels 2 --num_scales 2 --batch_size 2 --num_workers 0"
+            small += " --accelerator cpu"
+            assert main([*words[:-1], "2", *small.split()]) == 0
+            assert {"backbone.safetensors", "last.ckpt"} <= set(os.listdir("run"))
         if words[0] == "embed":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
             assert {"slices.png", "pca.png", "similarity.png"} == set(os.listdir("figures"))

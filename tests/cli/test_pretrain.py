@@ -62,7 +62,7 @@ def test_a_run_says_what_it_will_do_and_leaves_a_backbone_that_loads(undisturbed
     again = load_backbone(log_dir / "last.ckpt")
     for one, other in zip(backbone.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
-    with (log_dir / "metrics.csv").open(newline="") as file:
+    with (log_dir / "csv" / "version_0" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     logged = {name for row in rows for name, value in row.items() if value}
     assert {
@@ -107,7 +107,7 @@ def test_sigterm_saves_before_the_end(cache, tmp_path):
     words = ("--max_steps", 10_000, "--save_every", 10_000)
     process = subprocess.Popen(_command(cache, log_dir, *words), cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (log_dir / "metrics.csv").exists():
+    while not (log_dir / "csv" / "version_0" / "metrics.csv").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -151,6 +151,6 @@ def test_the_published_commands_work_word_for_word_on_a_btcv_tree(cache, tmp_pat
     done = _run(cache, tmp_path / "log", *words)
     assert done.returncode == 0, done.stderr
     assert "3 CTs of 1 data sets" in done.stdout  # the probe's CTs are not trained on
-    with (tmp_path / "log" / "metrics.csv").open(newline="") as file:
+    with (tmp_path / "log" / "csv" / "version_0" / "metrics.csv").open(newline="") as file:
         logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
     assert {"probe_linear/dice", "probe_linear/liver", "probe_nonlinear/dice", "probe_nonlinear/loss"} <= logged

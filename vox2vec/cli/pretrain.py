@@ -6,12 +6,13 @@ import os
 import resource
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vox2vec.cli.sources import add_recipe_arguments, add_source_arguments, names_data, recipe_of, sources_of
@@ -29,7 +30,7 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.data import CountBatches, PairData
 from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.pretraining import Pretraining, SpatialRanges
-from vox2vec.training.watching import LoaderWait, SaveWhenStopped
+from vox2vec.training.watching import KeepLast, LoaderWait
 
 _LAST = "last.ckpt"
 _MEASURED_STEPS = 2
@@ -118,7 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
             "warm it first: vox2vec warmup-cache, with the same --spacing"
         )
     arguments.log_dir.mkdir(parents=True, exist_ok=True)
-    pl.seed_everything(arguments.seed, workers=True)
+    warnings.filterwarnings("ignore", message=r".*LeafSpec\)` is deprecated")  # Lightning's own, of torch 2.13
+    torch.manual_seed(arguments.seed)
     module = _module(arguments, recipe)
     data = _data(arguments, cache, entries)
     trainer = _trainer(arguments, probe)
@@ -214,20 +216,14 @@ def _trainer(arguments: argparse.Namespace, probe: OnlineProbe | None) -> pl.Tra
         use_distributed_sampler=False,  # `BatchOrder` shares the stream out
         log_every_n_steps=min(10, arguments.num_batches_per_epoch),
         num_sanity_val_steps=0,
-        logger=[TensorBoardLogger(log_dir, name=None, version=""), CSVLogger(log_dir, name=None, version="")],
+        enable_checkpointing=False,  # `KeepLast` keeps what is needed
+        logger=[TensorBoardLogger(log_dir, name=None, version=""), CSVLogger(log_dir, name="csv")],
         callbacks=[
             CountBatches(),
             LoaderWait(),
             LearningRateMonitor("step"),
-            ModelCheckpoint(
-                log_dir,
-                filename="last",
-                every_n_train_steps=arguments.save_every,
-                save_top_k=1,
-                enable_version_counter=False,
-            ),
-            SaveWhenStopped(log_dir / _LAST),
             *([probe] if probe is not None else []),
+            KeepLast(log_dir / _LAST, every_steps=arguments.save_every),
         ],
     )
 

@@ -28,11 +28,18 @@ class LoaderWait(pl.Callback):
         module.log("speed/voxels_per_s", voxels / step_s)
 
 
-class SaveWhenStopped(pl.Callback):
-    """Saves a checkpoint when a person or the scheduler (SIGTERM) stops the run; one that fails keeps its last good."""
+class KeepLast(pl.Callback):
+    """Saves the whole state every `every_steps` steps, and when a person or the scheduler (SIGTERM) stops the run; one
+    that fails keeps its last good state. To stand last among the callbacks, whose states it saves."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, every_steps: int) -> None:
+        self._path, self._every_steps = path, every_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self._every_steps == 0:
+            trainer.save_checkpoint(self._path)
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
