@@ -147,10 +147,12 @@ def test_the_published_commands_work_word_for_word_on_a_btcv_tree(cache, tmp_pat
             folder = tmp_path / "RawData" / "Training" / kind
             folder.mkdir(parents=True, exist_ok=True)
             volume.save(folder / f"{kind}{number:04d}.nii.gz")
+    leaked = ["warmup-cache", "--cache_dir", cache, "--data_dir", tmp_path / "RawData" / "Training" / "img"]
+    assert main([*map(str, leaked), "--num_workers", "0", *TINY.split()[:8]]) == 0
     words = ["--max_steps", 3, "--btcv_dir", tmp_path, "--probe_every", 1]
     done = _run(cache, tmp_path / "log", *words)
     assert done.returncode == 0, done.stderr
-    assert "3 CTs of 1 data sets" in done.stdout  # the probe's CTs are not trained on
+    assert "3 CTs of 1 data sets" in done.stdout  # the probe's CTs are not trained on, though cached as any others
     with (tmp_path / "log" / "csv" / "version_0" / "metrics.csv").open(newline="") as file:
         logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
     assert {"probe_linear/dice", "probe_linear/liver", "probe_nonlinear/dice", "probe_nonlinear/loss"} <= logged

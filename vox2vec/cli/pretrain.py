@@ -111,8 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         report.write(arguments.cache_dir / "report.csv")
         print(f"cache: {report.stored} CTs stored, {report.present} were there, {len(report.failed)} failed")
     probe = _probe(arguments, cache)
-    unlabelled = [entry for entry in cache.entries() if "labels" not in entry.files]
-    entries = large_enough(unlabelled, recipe.patch_size)
+    labelled = {entry.path for entry in cache.entries() if "labels" in entry.files}  # never learned from
+    entries = large_enough([entry for entry in cache.entries() if entry.path not in labelled], recipe.patch_size)
     if not entries:
         raise ValueError(
             f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "
