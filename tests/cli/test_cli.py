@@ -40,6 +40,20 @@ def test_embed_writes_the_file_and_the_figures(scan, weights, tmp_path, capsys):
     assert "out.safetensors: 30 channels on 40x36x20 voxels of 1x1x2 mm" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["cache", "warmup-cache"])
+def test_a_command_loads_only_what_it_needs(command):
+    code = f"""
+import sys
+from vox2vec.cli.main import main
+try:
+    main([{command!r}, "--help"])
+except SystemExit:
+    print([name for name in ("pytorch_lightning", "matplotlib", "monai", "amid") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -38,6 +38,9 @@ class Made:
     def path(self, id: str) -> str:
         return f"made:{id}"
 
+    def only(self, id: str) -> "Made":
+        return self
+
     def identity(self, id: str, *, labels: bool = False) -> str:
         return f"{id} {self.versions.get(id, 0)}"
 

@@ -30,7 +30,8 @@ def test_it_equals_the_weighted_mean_over_the_windows(shape):
     image, body = _scan(shape)
     backbone, head = _networks()
     windows = Windows.over(shape, (8, 8, 8))
-    found = class_probabilities(image, body, backbone, head)
+    found, again = class_probabilities(image, body, backbone, [head, head])
+    np.testing.assert_array_equal(found, again)
     weight = upsampled(windows.weight(), windows.block)[tuple(slice(n) for n in windows.size)]
     reach = [(0, max(s[-1] + n - m, 0)) for s, n, m in zip(windows.starts, windows.size, shape, strict=True)]
     padded = np.pad(scale_hu(image, backbone.recipe.window_hu), reach, mode="edge")
@@ -49,5 +50,6 @@ def test_it_equals_the_weighted_mean_over_the_windows(shape):
 
 def test_a_scan_without_body_is_refused():
     image, body = _scan((8, 8, 8))
+    backbone, head = _networks()
     with pytest.raises(ValueError, match="must hold a body"):
-        class_probabilities(image, np.zeros_like(body), *_networks())
+        class_probabilities(image, np.zeros_like(body), backbone, [head])

@@ -70,13 +70,34 @@ def test_the_same_batch_is_augmented_alike_and_another_differently(batches):
     assert not torch.equal(one, _module(seed=1).embedded(batches[0])[1][0])
 
 
-def test_views_laid_anew_in_space_keep_their_voxels_together(batches):
-    """On an image whose value is its place, both views read the same place, to the nearest voxel."""
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_views_laid_anew_in_space_keep_their_voxels_together(axis, batches, monkeypatch):
+    """On images whose value is the place in the scan, both views read the same place, to the nearest voxel of each."""
     batch = batches[0]
+    ramp = torch.arange(RECIPE.patch_size[axis]).reshape([-1 if i == axis else 1 for i in range(3)])
+    patches = ramp.expand(2, 3, 1, *RECIPE.patch_size).clone().to(torch.int16)
+    for i, (first, second) in enumerate(batch.voxels):
+        patches[1, i] += (first - second)[0, axis].to(torch.int16)
+    monkeypatch.setattr("vox2vec.training.pretraining.with_intensity", lambda laid, drawn: laid)
+    monkeypatch.setattr("vox2vec.training.pretraining.AIR_HU", 0)
     module = _module(spatial=SpatialRanges(flip_probability=0.5, rotation_deg=10, scale=(0.9, 1.1)))
-    _, voxels = module._views(batch, torch.Generator().manual_seed(0))
-    assert [len(v) for v in voxels[0]] == [len(v) for v in voxels[1]]
-    assert 0 < sum(map(len, voxels[0])) <= sum(v.shape[1] for v in batch.voxels)
+
+    def read(values):
+        views, voxels = module._views(batch._replace(patches_hu=values), torch.Generator().manual_seed(0))
+        assert [len(v) for v in voxels[0]] == [len(v) for v in voxels[1]]
+        return [
+            torch.cat([view[i, 0][tuple(v.T)] for i, v in enumerate(vs)])
+            for view, vs in zip(views, voxels, strict=True)
+        ]
+
+    inside = torch.stack(read(torch.ones_like(patches))).amin(dim=0) > 1 - 1e-4  # no air mixes in
+    first, second = read(patches)
+    assert inside.float().mean() > 0.5
+    assert (first - second)[inside].abs().max() < 1.5
+
+
+def test_a_step_goes_through_space_too(batches):
+    module, batch = _module(spatial=SpatialRanges(flip_probability=0.5, rotation_deg=10, scale=(0.9, 1.1))), batches[0]
     levels, embeddings = module.embedded(batch)
     assert len(embeddings[0]) == len(embeddings[1]) == len(levels[0])
 

@@ -1,6 +1,7 @@
 """The command `vox2vec`: picks the command, and turns errors into one line."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -10,14 +11,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from vox2vec import __version__
-from vox2vec.cli import cache, demo, embed, pretrain, warmup_cache
 
 BAD_INPUT = 2
+COMMANDS = {
+    "demo": "vox2vec.cli.demo",
+    "embed": "vox2vec.cli.embed",
+    "warmup-cache": "vox2vec.cli.warmup_cache",
+    "cache": "vox2vec.cli.cache",
+    "pretrain": "vox2vec.cli.pretrain",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code is 0, the command's own, or 2 for bad input, told in one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(words[0] if words else "").parse_args(words)
     logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -36,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """Of the wanted command alone, or of all where it is none: a command loads only what it needs."""
     parser = argparse.ArgumentParser(prog="vox2vec", description="A vector for every voxel of a CT.")
     parser.add_argument("--version", action="version", version=f"vox2vec {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, embed, warmup_cache, cache, pretrain):
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        command = importlib.import_module(COMMANDS[name])
         subparser = command.add_parser(commands)
         subparser.add_argument("--debug", action="store_true", help="show log messages, and where an error came from")
         subparser.set_defaults(run=command.run)

@@ -15,9 +15,9 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from vox2vec.cli.sources import add_recipe_arguments, add_source_arguments, names_data, recipe_of, sources_of
+from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, names_data, sources_of
 from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import PairBatches, labels_in, large_enough
+from vox2vec.data.datasets import labels_in, large_enough
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.public_sets import btcv
@@ -27,7 +27,7 @@ from vox2vec.data.warm_up import warm_up
 from vox2vec.distributed import gathered, world_size
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.data import CountBatches, PairData
+from vox2vec.training.datamodule import CountBatches, PairData
 from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.pretraining import Pretraining, SpatialRanges
 from vox2vec.training.watching import KeepLast, LoaderWait
@@ -44,10 +44,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Pre-train a backbone on the CTs of a cache; data sets that are named are warmed first. The "
         "log folder gets last.ckpt, to go on from, and backbone.safetensors, to use.",
     )
-    parser.add_argument("--cache_dir", metavar="DIR", type=Path, required=True)
+    add_cache_arguments(parser)
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
     add_source_arguments(parser)
-    add_recipe_arguments(parser)
     probe = parser.add_argument_group(
         "online probe", "labelled CTs, never trained on; Dice of their structures as it learns"
     )
@@ -104,15 +103,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Warm the cache if data sets are named, say what will be done, train, and export the backbone."""
     resumed = _checkpoint_to_resume(arguments)
-    recipe = recipe_of(arguments)
-    cache = Cache(arguments.cache_dir, recipe)
+    cache = cache_of(arguments)
+    recipe = cache.recipe
     if names_data(arguments):
         report = warm_up(cache, sources_of(arguments), num_workers=max(1, arguments.num_workers))
         report.write(arguments.cache_dir / "report.csv")
         print(f"cache: {report.stored} CTs stored, {report.present} were there, {len(report.failed)} failed")
     probe = _probe(arguments, cache)
-    labelled = {entry.path for entry in cache.entries() if "labels" in entry.files}  # never learned from
-    entries = large_enough([entry for entry in cache.entries() if entry.path not in labelled], recipe.patch_size)
+    cached = cache.entries()
+    labelled = {entry.path for entry in cached if "labels" in entry.files}  # never learned from
+    entries = large_enough([entry for entry in cached if entry.path not in labelled], recipe.patch_size)
     if not entries:
         raise ValueError(
             f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "
@@ -125,7 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     data = _data(arguments, cache, entries)
     trainer = _trainer(arguments, probe)
     if trainer.is_global_zero:
-        print(_plan(arguments, module, cache, entries))
+        print(f"{len(entries)} CTs of {len({entry.source for entry in entries})} data sets; ", end="")
+        print(_plan(arguments, module, data, trainer))
     trainer.fit(module, datamodule=data, ckpt_path=resumed)
     trainer.save_checkpoint(arguments.log_dir / _LAST)
     _check_that_ranks_agree(module.backbone)
@@ -244,29 +245,31 @@ def _check_that_ranks_agree(backbone: FPN3d) -> None:
         raise RuntimeError("the ranks ended with different weights; run again with another version of torch")
 
 
-def _plan(arguments: argparse.Namespace, module: Pretraining, cache: Cache, entries: list[Entry]) -> str:
-    """What the run will do, with time and memory from a few steps on a copy."""
-    batches = PairBatches(
-        cache,
-        entries,
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
-        patches_per_volume=arguments.patches_per_volume or arguments.batch_size,
-        max_pairs=arguments.max_num_voxels,
-    )
-    trial = copy.deepcopy(module)
-    batch, seconds = batches[0], []
+def _plan(arguments: argparse.Namespace, module: Pretraining, data: PairData, trainer: pl.Trainer) -> str:
+    """What the run will do, with time and memory from a few steps of a copy, on the run's device and precision."""
+    device = trainer.strategy.root_device
+    trial, batch = copy.deepcopy(module).to(device), data.batches[0]
+    batch = batch._replace(patches_hu=batch.patches_hu.to(device), voxels=[v.to(device) for v in batch.voxels])
+    seconds = []
     for _ in range(_MEASURED_STEPS):
         start = time.perf_counter()
-        _, embeddings = trial.embedded(batch)
-        trial.loss_of(embeddings).backward()
+        with trainer.precision_plugin.forward_context():
+            _, embeddings = trial.embedded(batch)
+            loss = trial.loss_of(embeddings)
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     million = sum(p.numel() for p in module.backbone.parameters()) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     hours = min(seconds) * arguments.max_steps / 3600
     return (
-        f"{len(entries)} CTs of {len({e.source for e in entries})} data sets; {arguments.max_steps} steps of "
-        f"{arguments.batch_size} pairs of {'x'.join(map(str, cache.recipe.patch_size))} patches; "
-        f"{million:.1f} million parameters\n"
-        f"on this CPU a step takes {min(seconds):.1f} s, so the run {hours:.1f} h, in {peak:.1f} GiB"
+        f"{arguments.max_steps} steps of {arguments.batch_size} pairs of "
+        f"{'x'.join(map(str, module.backbone.recipe.patch_size))} patches; {million:.1f} million parameters\n"
+        f"on {device} a step takes {min(seconds):.1f} s, so the run {hours:.1f} h, in {_peak_gib(device):.1f} GiB"
     )
+
+
+def _peak_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

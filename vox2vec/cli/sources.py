@@ -1,10 +1,11 @@
-"""The arguments that name data sets, shared by the commands that read them."""
+"""The arguments that name data sets and their cache, shared by the commands that read them."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from vox2vec.data.cache import Cache
 from vox2vec.data.sources.amid_set import amid_set
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.phantoms import Phantoms
@@ -40,8 +41,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Spacing and patch size, the paper's by default."""
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    """The cache, and how its CTs are prepared: the paper's way by default."""
+    parser.add_argument("--cache_dir", metavar="DIR", type=Path, required=True)
     parser.add_argument(
         "--spacing", metavar=("X", "Y", "Z"), nargs=3, type=float, default=PAPER.spacing_mm, help="mm (default: 1 1 2)"
     )
@@ -53,11 +55,15 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         default=PAPER.patch_size,
         help="voxels (default: 128 128 32)",
     )
+    parser.add_argument(
+        "--no_table", action="store_true", help="leave the table out of the body (published: it counts)"
+    )
 
 
-def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    """The paper's recipe with the arguments' spacing and patch size."""
-    return Recipe(spacing_mm=tuple(arguments.spacing), patch_size=tuple(arguments.patch_size))
+def cache_of(arguments: argparse.Namespace) -> Cache:
+    """The cache that the arguments name, for their spacing and patch size."""
+    recipe = Recipe(spacing_mm=tuple(arguments.spacing), patch_size=tuple(arguments.patch_size))
+    return Cache(arguments.cache_dir, recipe, table=not arguments.no_table)
 
 
 def names_data(arguments: argparse.Namespace) -> bool:

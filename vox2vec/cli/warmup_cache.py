@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.sources import add_recipe_arguments, add_source_arguments, recipe_of, sources_of
-from vox2vec.data.cache import Cache
+from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, sources_of
 from vox2vec.data.warm_up import warm_up
 
 SOME_FAILED = 1
@@ -19,13 +18,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Prepare every CT of the data sets and keep it in a cache. A second run does what is missing. A "
         "scan that cannot be read is a line of report.csv; then the exit code is 1.",
     )
-    parser.add_argument("--cache_dir", metavar="DIR", type=Path, required=True)
+    add_cache_arguments(parser)
     add_source_arguments(parser)
-    add_recipe_arguments(parser)
     parser.add_argument("--labels", action="store_true", help="store labels too; every scan must have some")
-    parser.add_argument(
-        "--no_table", action="store_true", help="leave the table out of the body (published: it counts)"
-    )
     parser.add_argument("--num_workers", type=int, default=1, help="processes; 0 works in this one (default: 1)")
     parser.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such as tcp://host:8786, does the work")
     parser.add_argument("--retry", action="store_true", help="try again the scans that were refused in earlier runs")
@@ -42,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Warm the cache and write the report; the exit code says whether any scan failed."""
     if arguments.num_workers < 0:
         raise ValueError(f"--num_workers must be 0 or more, got {arguments.num_workers}")
-    cache = Cache(arguments.cache_dir, recipe_of(arguments), table=not arguments.no_table)
+    cache = cache_of(arguments)
     report = warm_up(
         cache,
         sources_of(arguments, num_workers=arguments.num_workers),

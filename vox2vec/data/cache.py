@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool
@@ -151,9 +151,8 @@ class Cache:
     @contextmanager
     def _workspace(self) -> Iterator[Path]:
         """A folder of this process's own, beside the entries so that a rename moves it; gone at the end."""
-        writing = self.folder / "writing"
-        writing.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}-{os.getpid()}-", dir=writing))
+        work = self.folder / "writing" / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
+        work.mkdir(parents=True)
         try:
             yield work
         finally:
@@ -161,7 +160,6 @@ class Cache:
 
     def _commit(self, work: Path, key: str) -> None:
         (self.folder / "scans").mkdir(exist_ok=True)
-        work.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; a cache is shared
         try:
             work.rename(self.folder / "scans" / key)
         except OSError:
@@ -255,9 +253,3 @@ def _write(path: Path, data: bytes) -> list[int]:
 
 def _sums(data: bytes) -> list[int]:
     return [len(data), zlib.crc32(data)]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -17,7 +17,7 @@ from vox2vec.recipe import Recipe
 BLOCK = (64, 64, 32)
 """Voxels of the blocks whose body voxels are counted, for drawing one of them all without reading the whole mask."""
 
-_INNER = (64, 64, 8)  # voxels that are decompressed together: of sixteen settings the smallest and fast (benchmarks)
+_INNER = (64, 64, 8)  # voxels that are decompressed together: of 24 settings tried on a chest CT the smallest file
 
 
 @dataclass(frozen=True, eq=False)

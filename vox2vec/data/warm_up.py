@@ -4,7 +4,7 @@ import csv
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -90,7 +90,8 @@ def warm_up(
     """
     drop_leftovers(cache.folder)
     report = Report()
-    jobs = list(_missing(cache, sources, report, labels=labels, retry=retry))
+    keys: dict[tuple[str, str], str] = {}
+    jobs = list(_missing(cache, sources, report, keys, labels=labels, retry=retry))
     if jobs:
         cache.folder.mkdir(parents=True, exist_ok=True)
         with tqdm(total=len(jobs), desc="warming up", unit="CT", disable=None if progress else True) as bar:
@@ -102,16 +103,25 @@ def warm_up(
                 bar.update()
                 bar.set_postfix(failed=len(report.failed))
     report.failed.sort(key=lambda failure: (failure.source, failure.id))
-    report.superseded = _drop_superseded(cache, sources, labels=labels)
+    report.superseded = _drop_superseded(cache, keys, labels=labels)
     return report
 
 
-def _missing(cache: Cache, sources: Sequence[Source], report: Report, *, labels: bool, retry: bool) -> Iterator[_Job]:
+def _missing(
+    cache: Cache,
+    sources: Sequence[Source],
+    report: Report,
+    keys: dict[tuple[str, str], str],
+    *,
+    labels: bool,
+    retry: bool,
+) -> Iterator[_Job]:
+    """What is to be done; the report learns of the rest, and `keys` of every scan's key, by data set and path."""
     seen: set[str] = set()
     for source in sources:
         report.left_out += [Failure(source.name, "", item.path, item.reason) for item in source.left_out]
         for id in source.ids:
-            key = cache.key(source, id, labels=labels)
+            key = keys[source.name, source.path(id)] = cache.key(source, id, labels=labels)
             refusal = None if retry else cache.refusal(key)
             if key in cache or key in seen:
                 report.present += 1
@@ -168,7 +178,7 @@ def _ended(
     try:
         while True:
             while len(running) < ahead and (job := next(waiting, None)) is not None:
-                running[executor.submit(_store, cache, job.source, job.id, job.key, labels)] = job
+                running[executor.submit(_store, cache, job.source.only(job.id), job.id, job.key, labels)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -210,12 +220,11 @@ def _store(cache: Cache, source: Source, id: str, key: str, labels: bool) -> str
     return None
 
 
-def _drop_superseded(cache: Cache, sources: Sequence[Source], *, labels: bool) -> int:
+def _drop_superseded(cache: Cache, keys: Mapping[tuple[str, str], str], *, labels: bool) -> int:
     """Entries of these scans' files as they were before."""
-    current = {(s.name, s.path(id)): cache.key(s, id, labels=labels) for s in sources for id in s.ids}
     count = 0
     for entry in entries_in(cache.folder):
-        key = current.get((entry.source, entry.path))
+        key = keys.get((entry.source, entry.path))
         if key is not None and key != entry.key and cache.holds(entry) and ("labels" in entry.files) == labels:
             drop(cache.folder, entry.key)
             count += 1

@@ -69,7 +69,7 @@ def embed(
     scan = prepare_hu(volume if isinstance(volume, Volume) else load_volume(volume), backbone.recipe)
     windows = Windows.over(scan.shape, backbone.recipe.patch_size, overlap=overlap)
     starts = windows.holding(body_mask(scan.image, body_hu=backbone.recipe.body_hu))
-    image = _padded(scale_hu(scan.image, backbone.recipe.window_hu), windows)
+    image = torch.from_numpy(windows.padded(scale_hu(scan.image, backbone.recipe.window_hu)))
     where = pick_device(device)
     if compiled is None:
         compiled = where.type == "cpu" and len(starts) >= COMPILE_FROM_WINDOWS
@@ -91,14 +91,6 @@ def embed(
         recipe=backbone.recipe,
         fingerprint=fingerprint(backbone),
     )
-
-
-def _padded(image: np.ndarray, windows: Windows) -> Tensor:
-    """The image with its last voxels repeated as far as the last windows reach beyond it."""
-    beyond = [
-        max(starts[-1] + n - m, 0) for starts, n, m in zip(windows.starts, windows.size, image.shape, strict=True)
-    ]
-    return torch.from_numpy(np.pad(image, [(0, b) for b in beyond], mode="edge"))
 
 
 def _patches(image: Tensor, starts: list[Start], windows: Windows) -> Float[Tensor, "n 1 x y z"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, gcd
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 _BLOCKS = 16  # steps of the weight along one axis of a window
 _SMALLEST_BLOCK = 4  # voxels; smaller ones would refine the coarse levels of small windows too far
@@ -63,6 +63,11 @@ class Windows:
             offset = (centres - (size - 1) / 2) / (size / 8)
             profiles.append(np.exp(-0.5 * offset**2) if len(starts) > 1 else np.ones(len(centres)))
         return np.einsum("i,j,k->ijk", *profiles)
+
+    def padded(self, image: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, "x2 y2 z2"]:
+        """The image with its last voxels repeated as far as the last windows reach beyond it."""
+        ends = zip(self.starts, self.size, self.shape, strict=True)
+        return np.pad(image, [(0, max(starts[-1] + size - n, 0)) for starts, size, n in ends], mode="edge")
 
     def holding(self, mask: Bool[np.ndarray, "x y z"]) -> list[tuple[int, int, int]]:
         """Starts of the windows with at least one true voxel of `mask`, sorted along z first."""

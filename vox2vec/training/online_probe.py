@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from vox2vec.augmentation.intensity import draw_intensity, with_intensity
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
@@ -20,6 +19,7 @@ from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.losses.segmentation import bce_dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
+from vox2vec.preprocessing.intensity import scale_hu
 
 _logger = logging.getLogger(__name__)
 
@@ -97,16 +97,9 @@ class OnlineProbe(pl.Callback):
         batch = self._batches[self._step]
         self._step += 1
         device = next(self.heads.parameters()).device
-        full_window = draw_intensity(
-            len(batch.ids),
-            generator=torch.Generator(),
-            filter_probability=0.0,
-            noise_probability=0.0,
-            window_probability=0.0,
-            full_window_hu=backbone.recipe.window_hu,
-        )
+        patches = np.stack([scale_hu(patch[0].numpy(), backbone.recipe.window_hu) for patch in batch.patches_hu])
         with _frozen(backbone), torch.no_grad():
-            pyramid = backbone(with_intensity(batch.patches_hu.to(device), full_window))
+            pyramid = backbone(torch.from_numpy(patches)[:, None].to(device))
         targets = one_hot(batch.labels.to(device), list(self._names))
         self.heads.train()
         losses = {name: bce_dice(head(pyramid), targets, batch.body.to(device)) for name, head in self.heads.items()}
@@ -124,11 +117,10 @@ class OnlineProbe(pl.Callback):
                 scan = self._cache.open(entry)
                 whole = Box((0, 0, 0), scan.shape)
                 image, body, labels = scan.image_hu(whole), scan.body(whole), scan.labels(whole)
-                for name, head in self.heads.items():
-                    found = class_probabilities(image, body, backbone, head) >= 0.5
-                    scores[name].append(
-                        [_dice(f, labels == number) for f, number in zip(found, self._names, strict=True)]
-                    )
+                found = class_probabilities(image, body, backbone, list(self.heads.values()))
+                for table, classes in zip(scores.values(), found, strict=True):
+                    pairs = zip(classes >= 0.5, self._names, strict=True)
+                    table.append([_dice(mask, labels == number) for mask, number in pairs])
         return {name: self._means(np.array(table)) for name, table in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tests.data.sources import trees
 from vox2vec.data.sources.dataset_json import dataset_json, msd
 from vox2vec.data.sources.dicom_tree import dicom_tree
 from vox2vec.data.sources.public_sets import amos, btcv, flare2022, lidc, midrc, nlst, nsclc
+from vox2vec.reading.dicom import find_series
 
 
 def _reasons(source):
@@ -112,10 +113,19 @@ def test_lidc_takes_every_ct_of_a_patient_and_no_x_ray(above, tmp_path):
     assert "modality is DX" in source.left_out[0].reason
 
 
-def test_a_tree_shared_out_among_processes_is_the_same(tmp_path):
+def _only_patients(folder):
+    """Refuses to read the whole tree at once."""
+    assert folder.name.startswith("p")
+    return find_series(folder)
+
+
+@pytest.mark.parametrize("above", ["", "NSCLC-Radiomics"])
+def test_a_tree_shared_out_among_processes_is_the_same(above, tmp_path, monkeypatch):
     for patient in range(5):
-        trees.series(tmp_path / f"p{patient}" / "s", f"1.9.{patient}", PatientID=f"p{patient}")
-    alone, shared = dicom_tree(tmp_path), dicom_tree(tmp_path, num_workers=2)
+        trees.series(tmp_path / above / f"p{patient}" / "s", f"1.9.{patient}", PatientID=f"p{patient}")
+    alone = dicom_tree(tmp_path)
+    monkeypatch.setattr("vox2vec.data.sources.dicom_tree.find_series", _only_patients)
+    shared = dicom_tree(tmp_path, num_workers=2)
     assert alone.ids == shared.ids
     assert alone.identity("p3/1.9.3") == shared.identity("p3/1.9.3")
 
@@ -231,9 +241,13 @@ def test_an_unknown_id_is_refused_with_examples(tmp_path):
         btcv(trees.btcv_tree(tmp_path)).load("9")
 
 
-def test_sources_travel_to_other_processes(tmp_path):
-    source = pickle.loads(pickle.dumps(amos(trees.amos_tree(tmp_path))))
-    np.testing.assert_array_equal(source.load("0001").image, trees.image(1))
+def test_sources_travel_to_other_processes_scan_by_scan(tmp_path):
+    source = amos(trees.amos_tree(tmp_path))
+    alone = pickle.loads(pickle.dumps(source.only("0001")))
+    np.testing.assert_array_equal(alone.load("0001").image, trees.image(1))
+    np.testing.assert_array_equal(alone.labels("0001").image, source.labels("0001").image)
+    assert alone.identity("0001", labels=True) == source.identity("0001", labels=True)
+    assert alone.ids == ["0001"]
 
 
 def test_the_identity_changes_with_the_file_and_only_then(tmp_path):

@@ -50,6 +50,9 @@ class AmidSet:
     def path(self, id: str) -> str:
         return f"{self.name}:{id} in {self.root}"
 
+    def only(self, id: str) -> "AmidSet":
+        return self
+
     def identity(self, id: str, *, labels: bool = False) -> str:
         """By amid's version and id: amid does not tell which files it reads."""
         return f"amid {_amid().__version__} {self.root.resolve()} {self.name} {id}"

@@ -5,16 +5,16 @@ import zipfile
 from pathlib import Path
 
 from vox2vec.data.sources.source import LeftOut
-from vox2vec.data.sources.stored import ArchivedNifti, PlainFile, ScanFile
+from vox2vec.data.sources.stored import ArchivedNifti, PlainFile
 from vox2vec.reading.files import files_below
 
 NIFTI = (".nii", ".nii.gz")
 
 
-def niftis_below(root: Path) -> tuple[list[tuple[str, ScanFile]], list[LeftOut]]:
+def niftis_below(root: Path) -> tuple[list[tuple[str, PlainFile | ArchivedNifti]], list[LeftOut]]:
     """Each NIfTI with its path below `root` (an archive counts as a folder), unpacked first; and broken archives."""
-    plain: list[tuple[str, ScanFile]] = []
-    archived: list[tuple[str, ScanFile]] = []
+    plain: list[tuple[str, PlainFile | ArchivedNifti]] = []
+    archived: list[tuple[str, PlainFile | ArchivedNifti]] = []
     broken: list[LeftOut] = []
     for path in files_below(root):
         place = path.relative_to(root).as_posix()

@@ -8,7 +8,7 @@ from typing import Any
 
 from vox2vec.data.sources.archives import niftis_in, tar_member
 from vox2vec.data.sources.source import LeftOut, ListedSource
-from vox2vec.data.sources.stored import PlainFile, ScanFile
+from vox2vec.data.sources.stored import ArchivedNifti, LabelFile, PlainFile, ScanFile
 from vox2vec.reading.files import files_below
 
 
@@ -31,7 +31,7 @@ def dataset_json(path: Path, *, name: str | None = None) -> ListedSource:
     missing = [LeftOut(str(i), "listed in dataset.json, not on disk") for i, _ in pairs.values() if not i.is_file()]
     if not scans:
         raise ValueError(f"{path} must describe scans that are on disk, none of its {len(pairs)} is there")
-    labels: dict[str, ScanFile] = {
+    labels: dict[str, LabelFile] = {
         id: PlainFile(label)
         for id, (_, label) in pairs.items()
         if id in scans and label is not None and label.is_file()
@@ -60,8 +60,8 @@ def msd(root: Path, task: str | None = None) -> ListedSource:
 
 
 def _task_in_tar(path: Path) -> ListedSource:
-    scans: dict[str, ScanFile] = {}
-    labels: dict[str, ScanFile] = {}
+    scans: dict[str, ArchivedNifti] = {}
+    labels: dict[str, ArchivedNifti] = {}
     for file in niftis_in(path):
         match = re.search(r"(?:^|/)(images|labels)(?:Tr|Ts)/([^/]+)\.nii(?:\.gz)?$", file.member)
         if match:

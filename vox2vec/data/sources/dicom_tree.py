@@ -35,26 +35,46 @@ def dicom_tree(
     found = _merged(_found(root, num_workers))
     if not found:
         raise ValueError(f"{name}: no DICOM file below {root}")
-    left_out = [LeftOut(_place(s), s.refusal) for s in found if s.refusal is not None]
-    short = [s for s in found if s.refusal is None and len(s.files) < min_slices]
+    usable, left_out = usable_series(found)
+    short = [s for s in usable if len(s.files) < min_slices]
     left_out += [LeftOut(_place(s), f"too few slices: {len(s.files)}, fewer than {min_slices}") for s in short]
-    usable = [s for s in found if s.refusal is None and len(s.files) >= min_slices]
+    usable = [s for s in usable if len(s.files) >= min_slices]
     if longest_per_patient:
         usable, shorter = _longest(usable)
         left_out += [LeftOut(_place(s), f"the patient has a longer series, {kept}") for s, kept in shorter]
     if not usable:
         reasons = "; ".join(f"{item.path}: {item.reason}" for item in left_out[:3])
         raise ValueError(f"{name}: no CT series below {root}, {len(left_out)} were left out: {reasons}")
-    return ListedSource(name, {f"{s.patient_id or 'unknown'}/{s.uid}": Series(s) for s in usable}, {}, left_out)
+    return ListedSource(name, {series_id(s): Series(s) for s in usable}, {}, left_out)
+
+
+def usable_series(found: Iterable[DicomSeries]) -> tuple[list[DicomSeries], list[LeftOut]]:
+    """Those that can be a CT volume as far as headers tell, and why the others cannot."""
+    all_found = list(found)
+    left_out = [LeftOut(_place(s), s.refusal) for s in all_found if s.refusal is not None]
+    return [s for s in all_found if s.refusal is None], left_out
+
+
+def series_id(series: DicomSeries) -> str:
+    """Patient first, so that splits can go by it."""
+    return f"{series.patient_id or 'unknown'}/{series.uid}"
 
 
 def _found(root: Path, num_workers: int) -> Iterable[DicomSeries]:
-    """Folder by folder two levels down, so that trees of millions of files are shared out and need little memory."""
-    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-    if num_workers <= 1 or len(folders) < 2 * num_workers or any(p.is_file() for p in root.iterdir()):
+    """By the first level of several folders, which are the patients', so that large trees are shared out."""
+    folders, has_files = _inside(root)
+    while len(folders) == 1 and not has_files:
+        folders, has_files = _inside(folders[0])
+    if num_workers <= 1 or len(folders) < 2 * num_workers or has_files:
         return find_series(root)
     with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         return [series for found in pool.map(find_series, folders, chunksize=4) for series in found]
+
+
+def _inside(folder: Path) -> tuple[list[Path], bool]:
+    """The folders in a folder, sorted, and whether files lie beside them; hidden ones aside."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    return [path for path in visible if path.is_dir()], any(path.is_file() for path in visible)
 
 
 def _merged(found: Iterable[DicomSeries]) -> list[DicomSeries]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from vox2vec.data.sources.archives import niftis_in
 from vox2vec.data.sources.dataset_json import case_id
+from vox2vec.data.sources.dicom_tree import series_id, usable_series
 from vox2vec.data.sources.source import LeftOut, ListedSource
-from vox2vec.data.sources.stored import PlainFile, ScanFile, Series, ZippedSeries
+from vox2vec.data.sources.stored import LabelFile, PlainFile, ScanFile, Series, ZippedSeries
 from vox2vec.reading.dicom import find_series
 from vox2vec.reading.files import files_below
 
@@ -30,21 +31,25 @@ def folder(root: Path, *, labels: Path | None = None, name: str | None = None) -
     """
     if not root.is_dir():
         raise ValueError(f"a folder of scans must be a folder, {root} is none")
+    files: dict[str, PlainFile] = {}
     scans: dict[str, ScanFile] = {}
-    label_files: dict[str, ScanFile] = {}
+    label_files: dict[str, LabelFile] = {}
     left_out: list[LeftOut] = []
     has_others = False
     for path in files_below(root):
         if _IMAGE.search(path.name):
-            scans[_below(root, path)] = PlainFile(path)
+            files[_below(root, path)] = PlainFile(path)
         elif path.suffix.lower() == ".zip":
             _add_zip(path, _below(root, path), scans, left_out)
         else:
             has_others = True
-    for id in [id for id in scans if _LABEL.search(id) and _LABEL.sub("", id) in scans]:
-        label_files[_LABEL.sub("", id)] = scans.pop(id)
+    for id in [id for id in files if _LABEL.search(id) and _LABEL.sub("", id) in files]:
+        label_files[_LABEL.sub("", id)] = files.pop(id)
+    scans |= files
     if has_others:
-        _add_series(root, scans, left_out)
+        usable, refused = usable_series(find_series(root))
+        scans |= {series_id(series): Series(series) for series in usable}
+        left_out += refused
     if labels is not None:
         label_files |= _labels_in(labels, scans)
     if not scans:
@@ -69,7 +74,7 @@ def csv_list(path: Path, *, name: str | None = None) -> ListedSource:
             f'{path} must have a column "image" and a row for each scan, got {list(rows[0]) if rows else []}'
         )
     scans: dict[str, ScanFile] = {}
-    labels: dict[str, ScanFile] = {}
+    labels: dict[str, LabelFile] = {}
     left_out: list[LeftOut] = []
     for row in rows:
         id, image = row.get("id") or row["image"], path.parent / row["image"]
@@ -105,18 +110,10 @@ def _add_zip(path: Path, id: str, scans: dict[str, ScanFile], left_out: list[Lef
         left_out.append(LeftOut(str(path), "no scan inside: neither NIfTI nor .dcm files"))
 
 
-def _add_series(root: Path, scans: dict[str, ScanFile], left_out: list[LeftOut]) -> None:
-    for series in find_series(root):
-        if series.refusal is None:
-            scans[f"{series.patient_id or 'unknown'}/{series.uid}"] = Series(series)
-        else:
-            left_out.append(LeftOut(f"{series.files[0].parent} ({series.uid})", series.refusal))
-
-
-def _labels_in(labels: Path, scans: dict[str, ScanFile]) -> dict[str, ScanFile]:
+def _labels_in(labels: Path, scans: dict[str, ScanFile]) -> dict[str, LabelFile]:
     if not labels.is_dir():
         raise ValueError(f"a folder of labels must be a folder, {labels} is none")
-    by_case: dict[str, ScanFile] = {case_id(p): PlainFile(p) for p in files_below(labels) if _IMAGE.search(p.name)}
+    by_case: dict[str, LabelFile] = {case_id(p): PlainFile(p) for p in files_below(labels) if _IMAGE.search(p.name)}
     found = {id: by_case[case] for id in scans if (case := case_id(Path(id))) in by_case}
     if not found:
         raise ValueError(f"labels must be named as their scans, none of {labels} is; such as {sorted(by_case)[:3]}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vox2vec.data.sources.archives import niftis_below
 from vox2vec.data.sources.source import LeftOut, ListedSource
-from vox2vec.data.sources.stored import ScanFile
+from vox2vec.data.sources.stored import ArchivedNifti, PlainFile
 
 
 def by_pattern(
@@ -33,8 +33,8 @@ def by_pattern(
     if not root.is_dir():
         raise ValueError(f"{name} must be a folder, {root} is none; expected in it: {expected}")
     files, left_out = niftis_below(root)
-    scans: dict[str, ScanFile] = {}
-    labels: dict[str, ScanFile] = {}
+    scans: dict[str, PlainFile | ArchivedNifti] = {}
+    labels: dict[str, PlainFile | ArchivedNifti] = {}
     for place, file in files:
         for patterns, found in ((image, scans), (label or {}, labels)):
             id = _id(place, patterns)

@@ -36,6 +36,9 @@ class Phantoms:
     def path(self, id: str) -> str:
         return f"phantom, seed {self._seed(id)}"
 
+    def only(self, id: str) -> "Phantoms":
+        return self
+
     def identity(self, id: str, *, labels: bool = False) -> str:
         return f"phantom {_VERSION} {self._seed(id)} {self.spacing_mm}"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from vox2vec.data.sources.stored import ScanFile
+from vox2vec.data.sources.stored import LabelFile, ScanFile
 from vox2vec.volume import Volume
 
 
@@ -46,6 +46,9 @@ class Source(Protocol):
     def path(self, id: str) -> str:
         """Where the scan lies, for reports."""
 
+    def only(self, id: str) -> "Source":
+        """The same with at least this scan: what travels to the process that reads it."""
+
     def identity(self, id: str, *, labels: bool = False) -> str:
         """Changes when the scan's files do (path, size, time), or with `labels` its label's; reads no image."""
 
@@ -56,7 +59,7 @@ class ListedSource:
 
     name: str
     scans: Mapping[str, ScanFile]
-    label_files: Mapping[str, ScanFile] = field(default_factory=dict)
+    label_files: Mapping[str, LabelFile] = field(default_factory=dict)
     left_out: Sequence[LeftOut] = ()
     label_names: Mapping[int, str] = field(default_factory=dict)
 
@@ -75,8 +78,15 @@ class ListedSource:
         return str(self._scan(id))
 
     def identity(self, id: str, *, labels: bool = False) -> str:
-        files = [self._scan(id), *([self.label_files[id]] if labels and id in self.label_files else [])]
+        files: list[ScanFile | LabelFile] = [
+            self._scan(id),
+            *([self.label_files[id]] if labels and id in self.label_files else []),
+        ]
         return "\n".join(file.identity() for file in files)
+
+    def only(self, id: str) -> "ListedSource":
+        labels = {id: self.label_files[id]} if id in self.label_files else {}
+        return replace(self, scans={id: self._scan(id)}, label_files=labels, left_out=())
 
     def with_labels_only(self) -> "ListedSource":
         """The same without the scans that have no labels."""

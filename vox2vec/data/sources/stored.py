@@ -21,9 +21,16 @@ from vox2vec.volume import Volume
 
 @runtime_checkable
 class ScanFile(Protocol):
-    """A scan, or its labels, on disk. Its text is where it lies."""
+    """A scan on disk. Its text is where it lies."""
 
     def image(self) -> Volume: ...
+    def identity(self) -> str: ...
+
+
+@runtime_checkable
+class LabelFile(Protocol):
+    """Labels on disk."""
+
     def labels(self) -> Volume: ...
     def identity(self) -> str: ...
 
@@ -103,9 +110,6 @@ class Series:
     def image(self) -> Volume:
         return read_series(self.series)
 
-    def labels(self) -> Volume:
-        raise ValueError(f"{self}: labels are read from images, not from DICOM; convert them to .nii.gz")
-
     def identity(self) -> str:
         return "\n".join([self.series.uid, *map(_stamp, self.series.files)])
 
@@ -126,9 +130,6 @@ class ZippedSeries:
                 return load_volume(folder)
         except zipfile.BadZipFile as error:
             raise ValueError(f"{self} is truncated or corrupt ({error}); download it again") from error
-
-    def labels(self) -> Volume:
-        raise ValueError(f"{self}: labels are read from images, not from DICOM; convert them to .nii.gz")
 
     def identity(self) -> str:
         return _stamp(self.archive)

@@ -14,13 +14,16 @@ from vox2vec.data.entry import Entry
 class PairData(pl.LightningDataModule):
     """Pairs of patches for one rank; its state in a checkpoint is the number of batches used.
 
+    Attributes:
+        batches: the stream, by number.
+
     Args:
         options: of `PairBatches`.
     """
 
     def __init__(self, cache: Cache, entries: Sequence[Entry], *, num_workers: int = 0, **options: Any) -> None:
         super().__init__()
-        self._dataset = PairBatches(cache, entries, **options)
+        self.batches = PairBatches(cache, entries, **options)
         self._num_workers = num_workers
         self._state: dict[str, int] | None = None
         self._order: BatchOrder | None = None
@@ -32,7 +35,7 @@ class PairData(pl.LightningDataModule):
         if self._state is not None:
             self._order.load_state_dict(self._state)
         return DataLoader(
-            self._dataset,
+            self.batches,
             batch_size=None,
             sampler=self._order,
             num_workers=self._num_workers,
