@@ -142,12 +142,11 @@ def _cost(cache: Cache, source: ListedSource) -> tuple[str, ...]:
 def _memory() -> tuple[str, ...]:
     """Of a fresh process that stores a CT of 512x512x600 read from a .nii.gz, over what it holds before."""
     code = (
-        "import re, sys, tempfile; from pathlib import Path; import nibabel, numpy as np, torch\n"
+        "import sys, tempfile; from pathlib import Path; import torch; from benchmarks.memory import peak_gib\n"
         "from vox2vec.data.cache import Cache; from vox2vec.data.sources.own import own_data\n"
         "torch.set_num_threads(1); folder = Path(tempfile.mkdtemp())\n"
-        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 2**20\n"
-        "before = peak(); source = own_data(Path(sys.argv[1])); Cache(folder).store(source, source.ids[0])\n"
-        "print(before, peak())"
+        "before = peak_gib(); source = own_data(Path(sys.argv[1])); Cache(folder).store(source, source.ids[0])\n"
+        "print(before, peak_gib())"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.nii.gz"

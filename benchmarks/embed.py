@@ -75,12 +75,11 @@ def _whole_volume(backbone: FPN3d, patch: torch.Tensor) -> Iterator[tuple[str, .
 def _peak_memory() -> tuple[str, ...]:
     """Of a fresh process that embeds the volume, over what it holds before."""
     code = (
-        "import re, time; from pathlib import Path\n"
+        "import time; from benchmarks.memory import peak_gib\n"
         "from benchmarks.embed import torso; from vox2vec import FPN3d, embed\n"
-        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) / 2**20\n"
-        "before = peak(); start = time.perf_counter()\n"
+        "before = peak_gib(); start = time.perf_counter()\n"
         "embed(torso(), FPN3d().eval(), device='cpu', progress=False)\n"
-        "print(before, peak(), time.perf_counter() - start)"
+        "print(before, peak_gib(), time.perf_counter() - start)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after, seconds = map(float, done.stdout.split())

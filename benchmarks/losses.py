@@ -1,6 +1,5 @@
 """InfoNCE in blocks against the matrix of all similarities: time, and peak memory of a process of its own."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.memory import peak_gib
 from benchmarks.timing import seconds_of
 from vox2vec.losses.contrastive import info_nce
 
@@ -51,4 +51,4 @@ def _peak_gib(name: str, voxels: int) -> float:
 
 if __name__ == "__main__":
     backward({"nothing": nothing, "info_nce": info_nce, "dense": dense}[sys.argv[1]], int(sys.argv[2]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(peak_gib())
