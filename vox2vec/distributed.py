@@ -1,10 +1,11 @@
 """Ranks of a run over several processes; in one process everything here is trivial."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 
 def rank() -> int:
@@ -34,5 +35,21 @@ def gathered(rows: Float[Tensor, "v d"]) -> list[Float[Tensor, "_ d"]]:
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     counts = [int(size) for size in sizes]
     padding = rows.new_zeros(max(counts) - len(rows), rows.shape[1])
-    parts = all_gather(torch.cat([rows, padding]))
+    parts = _Gathered.apply(torch.cat([rows, padding]))
     return [part[:count] for part, count in zip(parts, counts, strict=True)]
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of equal shape from every rank; backward sums the ranks' gradients and keeps this rank's part."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[rank()]
