@@ -72,8 +72,12 @@ def test_a_run_says_what_it_will_do_and_leaves_a_backbone_that_loads(undisturbed
         "spread/effective_rank_1",
         "speed/loader_wait_percent",
         "speed/voxels_per_s",
+        "matching/median_mm",
+        "matching/recall_5mm",
     } <= logged
     assert list(log_dir.glob("events.out.tfevents.*"))
+    pictures = {path.name for path in (log_dir / "pictures").iterdir()}
+    assert pictures == {f"{name}_000000.png" for name in ("slices", "pca", "similarity")}
 
 
 def test_killed_and_resumed_a_run_ends_with_the_same_weights(cache, undisturbed, tmp_path):
@@ -117,8 +121,8 @@ def test_sigterm_saves_before_the_end(cache, tmp_path):
 
 
 def test_two_ranks_train_and_end_with_equal_weights(cache, tmp_path):
-    """The command itself compares the ranks' weights, and fails where they differ."""
-    done = _run(cache, tmp_path, "--max_steps", 4, "--devices", 2)
+    """The command itself compares the ranks' weights, and fails where they differ; micro-batches go backward once."""
+    done = _run(cache, tmp_path, "--max_steps", 4, "--devices", 2, "--micro_batch_size", 1)
     assert done.returncode == 0, done.stderr
     assert load_backbone(tmp_path / "backbone.safetensors").num_scales == 2
 

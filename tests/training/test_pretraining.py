@@ -43,6 +43,42 @@ def test_a_step_is_the_loss_of_both_views_voxels_each_view_by_itself(batches):
     torch.testing.assert_close(module.loss_of(embeddings), info_nce(*embeddings))
 
 
+def test_micro_batches_have_the_loss_and_gradients_of_all_voxels_together(batches):
+    """The slow way: every part through the network with its activations kept, one loss over all; running statistics
+    see each part once."""
+    batch, module, slow = batches[0], _module(micro_batch_size=2), _module()
+    embeddings = module.embedded(batch)[1]
+    module.loss_of(embeddings).backward()
+    views, voxels = slow._views(batch, torch.Generator().manual_seed(12_345))
+    parts = []
+    for view, places in zip(views, voxels, strict=True):
+        pyramids = [slow.backbone(view[:2]), slow.backbone(view[2:])]
+        of_each = [[level[i] for level in pyramids[0]] for i in (0, 1)] + [[level[0] for level in pyramids[1]]]
+        vectors = [sample_pyramid(maps, v) for maps, v in zip(of_each, places, strict=True)]
+        parts.append(torch.cat([slow.proj_head(torch.cat(vectors[:2])), slow.proj_head(torch.cat(vectors[2:]))]))
+    info_nce(*parts).backward()
+    for (name, one), other in zip(module.named_parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5, msg=name)
+    for (name, one), other in zip(module.named_buffers(), slow.buffers(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+
+
+def test_micro_batches_keep_no_activations(batches):
+    def kept(**options):
+        numbers = []
+        module = _module(**options)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: numbers.append(t.numel()) or t, lambda t: t):
+            module.loss_of(module.embedded(batches[0])[1])
+        return sum(numbers)
+
+    assert kept(micro_batch_size=1) < kept() / 5
+
+
+def test_the_memory_format_changes_nothing_but_the_time(batches):
+    one, other = (_module(channels_last=last).embedded(batches[0])[1][0] for last in (True, False))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_vicreg_is_an_objective_with_an_expander(batches):
     module = _module(objective="vicreg", expander_width=32)
     _, embeddings = module.embedded(batches[0])
@@ -143,6 +179,7 @@ def test_adamw_warms_up_and_falls_to_zero():
     [
         ({"objective": "simclr"}, 'must be "contrastive" or "vicreg"'),
         ({"optimizer": "sgd"}, 'must be "adam" or "adamw"'),
+        ({"micro_batch_size": 0}, "micro_batch_size must be at least one pair, got 0"),
     ],
 )
 def test_unknown_choices_are_refused(options, message):

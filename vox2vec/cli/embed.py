@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from vox2vec.figures.pca import pca_figure
 from vox2vec.figures.similarity import similarity_figure
@@ -84,12 +85,17 @@ def write_figures(
 ) -> list[Path]:
     """Write slices.png, pca.png and similarity.png of a scan into `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    point = np.array(point_mm) if point_mm is not None else embedding.grid.to_mm((np.array(embedding.shape) - 1) / 2)
-    figures = {
-        "slices.png": slices_figure(volume, point_mm=point),
-        "pca.png": pca_figure(embedding, volume, point_mm=point),
-        "similarity.png": similarity_figure(embedding, volume, point),
-    }
+    figures = figures_of(embedding, volume, point_mm=point_mm)
     for name, figure in figures.items():
-        figure.savefig(folder / name)
-    return [folder / name for name in figures]
+        figure.savefig(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in figures]
+
+
+def figures_of(embedding: Embedding, volume: Volume, *, point_mm: list[float] | None = None) -> dict[str, Figure]:
+    """The scan, the colours of its features, and the similarity with a point, by default in the middle."""
+    point = np.array(point_mm) if point_mm is not None else embedding.grid.to_mm((np.array(embedding.shape) - 1) / 2)
+    return {
+        "slices": slices_figure(volume, point_mm=point),
+        "pca": pca_figure(embedding, volume, point_mm=point),
+        "similarity": similarity_figure(embedding, volume, point),
+    }

@@ -10,11 +10,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from vox2vec.cli.embed import figures_of
 from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, names_data, sources_of
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import labels_in, large_enough
@@ -25,15 +27,20 @@ from vox2vec.data.splits import published_split
 from vox2vec.data.views import MAX_PAIRS
 from vox2vec.data.warm_up import warm_up
 from vox2vec.distributed import gathered, world_size
+from vox2vec.geometry import Box
+from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.datamodule import CountBatches, PairData
+from vox2vec.training.matching_monitor import MatchingMonitor
 from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.pretraining import Pretraining, SpatialRanges
 from vox2vec.training.watching import KeepLast, LoaderWait
+from vox2vec.volume import Volume
 
 _LAST = "last.ckpt"
 _MEASURED_STEPS = 2
+_HOLD_OUT_FROM = 10  # CTs, of which the monitor's one is not trained on; of fewer none can be spared
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -55,6 +62,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--probe_dir", metavar="PATH", type=Path, help="any labelled scans, as --data_dir; fold 0 of five"
     )
     probe.add_argument("--probe_every", type=int, default=10, help="epochs between two Dice (default: 10, published)")
+    probe.add_argument(
+        "--monitor_every",
+        type=int,
+        default=10,
+        help="epochs between two looks at one CT: points found again in a bent copy of it, and pictures (default: 10, "
+        "as the probe; 0: never)",
+    )
     network = parser.add_argument_group("network")
     network.add_argument("--base_channels", type=int, default=16, help="of the finest level (default: 16, published)")
     network.add_argument("--num_scales", type=int, default=6, help="levels (default: 6, published)")
@@ -62,6 +76,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     method.add_argument("--objective", choices=("contrastive", "vicreg"), default="contrastive")
     method.add_argument("--temperature", type=float, default=0.1, help="of InfoNCE (default: 0.1, published)")
     method.add_argument("--batch_size", type=int, default=10, help="pairs of patches (default: 10, published)")
+    method.add_argument(
+        "--micro_batch_size",
+        type=int,
+        help="pairs whose activations are held at a time, for batches beyond the memory: a second forward pays for it "
+        "(default: the whole batch)",
+    )
     method.add_argument(
         "--patches_per_volume", type=int, help="pairs of one CT (default: the batch, as released; 1: many patients)"
     )
@@ -95,6 +115,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="statistics over all ranks (default: each its own, less to wait for)",
     )
     machine.add_argument(
+        "--channels_last",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="channels of a voxel beside each other in memory (default: yes, steps are 1.5 to 2 times faster on a CPU)",
+    )
+    machine.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the backbone (default: no, minutes at the start for a few percent)",
+    )
+    machine.add_argument(
         "--precision", choices=("32", "bf16", "16"), help="(default: bf16 on a GPU that has it, else 32)"
     )
     return parser
@@ -118,15 +149,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "
             "warm it first: vox2vec warmup-cache, with the same --spacing"
         )
+    watched = probe.val[0] if probe is not None else entries[-1]
+    if probe is None and len(entries) >= _HOLD_OUT_FROM and arguments.monitor_every:
+        entries = entries[:-1]
     arguments.log_dir.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message=r".*LeafSpec\)` is deprecated")  # Lightning's own, of torch 2.13
     torch.manual_seed(arguments.seed)
     module = _module(arguments, recipe)
     data = _data(arguments, cache, entries)
-    trainer = _trainer(arguments, probe)
+    board = TensorBoardLogger(arguments.log_dir, name=None, version="")
+    watchers = [*([probe] if probe is not None else []), *_monitor(arguments, cache, watched, board)]
+    trainer = _trainer(arguments, board, watchers)
     if trainer.is_global_zero:
         print(f"{len(entries)} CTs of {len({entry.source for entry in entries})} data sets; ", end="")
         print(_plan(arguments, module, data, trainer))
+    if arguments.compile:
+        module.backbone.compile()
     trainer.fit(module, datamodule=data, ckpt_path=resumed)
     trainer.save_checkpoint(arguments.log_dir / _LAST)
     _check_that_ranks_agree(module.backbone)
@@ -185,6 +223,8 @@ def _module(arguments: argparse.Namespace, recipe: Any) -> Pretraining:
         optimizer=arguments.optimizer,
         warmup_steps=arguments.warmup_steps,
         max_steps=arguments.max_steps,
+        channels_last=arguments.channels_last,
+        micro_batch_size=arguments.micro_batch_size,
         spatial=SpatialRanges(arguments.flip, arguments.rotation, tuple(arguments.scale)),
         seed=arguments.seed,
         failure_path=arguments.log_dir / "failed_batch.json",
@@ -203,7 +243,37 @@ def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> 
     )
 
 
-def _trainer(arguments: argparse.Namespace, probe: OnlineProbe | None) -> pl.Trainer:
+def _monitor(
+    arguments: argparse.Namespace, cache: Cache, entry: Entry, board: TensorBoardLogger
+) -> list[MatchingMonitor]:
+    """Of one CT, with its pictures in the log folder and on the board."""
+    if not arguments.monitor_every:
+        return []
+    scan = cache.open(entry)
+    whole = Box((0, 0, 0), scan.shape)
+    volume = Volume(scan.image_hu(whole), np.array(entry.affine))
+    middle = np.argwhere(scan.body(whole))
+    middle = middle[np.abs(middle - (np.array(scan.shape) - 1) / 2).sum(axis=1).argmin()]
+
+    def draw(scan: Volume, embedding: Embedding, step: int) -> None:
+        for name, figure in figures_of(embedding, scan, point_mm=volume.to_mm(middle).tolist()).items():
+            path = arguments.log_dir / "pictures" / f"{name}_{step:06d}.png"
+            path.parent.mkdir(exist_ok=True)
+            figure.savefig(path)
+            board.experiment.add_figure(name, figure, step)
+
+    return [
+        MatchingMonitor(
+            volume,
+            cache.recipe.patch_size,
+            every_epochs=arguments.monitor_every,
+            draw=draw,
+            seed=arguments.seed,
+        )
+    ]
+
+
+def _trainer(arguments: argparse.Namespace, board: TensorBoardLogger, watchers: list[Any]) -> pl.Trainer:
     log_dir = arguments.log_dir
     return pl.Trainer(
         accelerator=arguments.accelerator,
@@ -218,12 +288,12 @@ def _trainer(arguments: argparse.Namespace, probe: OnlineProbe | None) -> pl.Tra
         log_every_n_steps=min(10, arguments.num_batches_per_epoch),
         num_sanity_val_steps=0,
         enable_checkpointing=False,  # `KeepLast` keeps what is needed
-        logger=[TensorBoardLogger(log_dir, name=None, version=""), CSVLogger(log_dir, name="csv")],
+        logger=[board, CSVLogger(log_dir, name="csv")],
         callbacks=[
             CountBatches(),
             LoaderWait(),
             LearningRateMonitor("step"),
-            *([probe] if probe is not None else []),
+            *watchers,
             KeepLast(log_dir / _LAST, every_steps=arguments.save_every),
         ],
     )

@@ -60,7 +60,7 @@ class OnlineProbe(pl.Callback):
             raise ValueError(f"a probe is judged on CTs it was not trained on, {len(both)} are in both lists")
         if not label_names:
             raise ValueError("a probe needs structures to find, got no label names; give the labels names")
-        self._cache, self._val, self._every_epochs = cache, val, every_epochs
+        self._cache, self.val, self._every_epochs = cache, val, every_epochs
         self._names = dict(sorted(label_names.items()))
         self._batches = LabelledBatches(cache, train, seed=seed, batch_size=batch_size)
         self._learning_rate, self._seed, self._step = learning_rate, seed, 0
@@ -113,7 +113,7 @@ class OnlineProbe(pl.Callback):
         self.heads.eval()
         scores: dict[str, list[list[float]]] = {name: [] for name in self.heads}
         with _frozen(backbone):
-            for entry in self._val:
+            for entry in self.val:
                 scan = self._cache.open(entry)
                 whole = Box((0, 0, 0), scan.shape)
                 image, body, labels = scan.image_hu(whole), scan.body(whole), scan.labels(whole)

@@ -1,7 +1,8 @@
 """Contrastive and VICReg pre-training of a backbone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vox2vec.augmentation.intensity import draw_intensity, with_intensity
 from vox2vec.augmentation.space import draw_space, with_space
@@ -43,6 +45,10 @@ class Pretraining(pl.LightningModule):
         objective: "contrastive" (InfoNCE, projector of width 128) or "vicreg" (expander of width `expander_width`).
         optimizer: "adam" as released, at a constant rate; "adamw" warms up over `warmup_steps`, then falls by a
             cosine to zero at `max_steps`.
+        channels_last: lay patches and weights out by voxel, channels beside each other.
+        micro_batch_size: pairs whose activations are held at a time; each part goes forward again in backward, so
+            that the negatives span the whole batch (arXiv 2101.06983). Batch statistics are each part's own. The whole
+            batch by default.
         seed: of the augmentations, together with the batch's place in its stream.
         failure_path: where the CTs of a batch with a loss that is not finite are written.
 
@@ -62,6 +68,8 @@ class Pretraining(pl.LightningModule):
         warmup_steps: int = 500,
         max_steps: int = 100_000,
         spatial: SpatialRanges = SpatialRanges(),  # noqa: B008
+        channels_last: bool = True,
+        micro_batch_size: int | None = None,
         seed: int = 0,
         failure_path: Path = Path("failed_batch.json"),
     ) -> None:
@@ -70,7 +78,11 @@ class Pretraining(pl.LightningModule):
             raise ValueError(f'objective must be "contrastive" or "vicreg", got {objective!r}')
         if optimizer not in ("adam", "adamw"):
             raise ValueError(f'optimizer must be "adam" or "adamw", got {optimizer!r}')
-        self.backbone = backbone.train()
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size must be at least one pair, got {micro_batch_size}")
+        self._memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self._micro_batch_size = micro_batch_size
+        self.backbone = backbone.train().to(memory_format=self._memory_format)  # type: ignore[call-overload]
         width = sum(backbone.base_channels * 2**level for level in range(backbone.num_scales))
         self.proj_head: nn.Module = (
             ProjectionHead(width) if objective == "contrastive" else _expander(width, expander_width)
@@ -104,13 +116,14 @@ class Pretraining(pl.LightningModule):
         """The first view's vectors by level, and the projected voxels (v, d) of both views."""
         generator = torch.Generator().manual_seed(_mixed(self._seed, batch.number))
         patches, voxels = self._views(batch, generator)
-        levels, embeddings = [], []
+        size = self._micro_batch_size or len(batch.ids)
+        vectors, embeddings = [], []
         for view, places in zip(patches, voxels, strict=True):
-            pyramid = self.backbone(view)
-            vectors = torch.cat([sample_pyramid([level[i] for level in pyramid], v) for i, v in enumerate(places)])
-            levels.append(vectors.detach().split([level.shape[1] for level in pyramid], dim=1))
-            embeddings.append(self.proj_head(vectors))
-        return list(levels[0]), (embeddings[0], embeddings[1])
+            parts = zip(view.split(size), _chunks(places, size), strict=True)
+            found = [self._of_part(*part, again=size < len(batch.ids)) for part in parts]
+            vectors.append(torch.cat([part for part, _ in found]))
+            embeddings.append(torch.cat([part for _, part in found]))
+        return list(vectors[0].detach().split(self.backbone.channels, dim=1)), (embeddings[0], embeddings[1])
 
     def loss_of(self, embeddings: tuple[Tensor, Tensor]) -> Tensor:
         """The objective of both views' projected voxels."""
@@ -126,6 +139,21 @@ class Pretraining(pl.LightningModule):
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rest)
         schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, fall], [max(1, self._warmup_steps)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _of_part(self, patches: Tensor, voxels: list[Tensor], *, again: bool) -> tuple[Tensor, Tensor]:
+        """Vectors and projections of some patches' voxels; `again`, keeps no activations, recomputes them."""
+
+        def forward(patches: Tensor, voxels: list[Tensor]) -> tuple[Tensor, Tensor]:
+            pyramid = self.backbone(patches.contiguous(memory_format=self._memory_format))
+            vectors = torch.cat([sample_pyramid([level[i] for level in pyramid], v) for i, v in enumerate(voxels)])
+            return vectors, self.proj_head(vectors)
+
+        if not again:
+            return forward(patches, voxels)
+        both_times = (nullcontext(), _without_statistics(self))
+        return checkpoint(
+            forward, patches, voxels, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: both_times
+        )
 
     def _views(self, batch: PairBatch, generator: torch.Generator) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Both patches of each pair, augmented, and the voxels that both still show."""
@@ -159,6 +187,25 @@ def described(levels: list[Float[Tensor, "v _"]], embeddings: tuple[Tensor, Tens
         "spread/uniformity": uniformity(a),
     }
     return measured | {f"spread/effective_rank_{i}": effective_rank(level) for i, level in enumerate(levels)}
+
+
+@contextmanager
+def _without_statistics(module: nn.Module) -> Iterator[None]:
+    """The batch norms in train mode take no running statistics: they did the first time."""
+    norms: list[Any] = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = torch.zeros_like(norm.num_batches_tracked)
+    try:
+        yield
+    finally:
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted
+
+
+def _chunks(items: list[Tensor], size: int) -> list[list[Tensor]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _expander(width: int, out: int) -> nn.Sequential:

@@ -1,0 +1,117 @@
+"""Points found again in a bent, noisy copy of a scan: how good the vectors are, without labels, while they change."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from vox2vec.data.deformation import draw_deformation, other_scanner
+from vox2vec.geometry import Box
+from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.nearest import nearest
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.preprocessing.body import body_mask
+from vox2vec.volume import Volume
+
+RECALL_MM = 5.0
+_OVERLAP = 0.25  # of the windows: a look, not a result
+
+
+def matching_errors(
+    volume: Volume,
+    backbone: FPN3d,
+    *,
+    seed: int = 0,
+    num_points: int = 200,
+    overlap: float = 0.5,
+    device: str | torch.device = "auto",
+) -> tuple[np.ndarray, Embedding]:
+    """Distances (v,) in mm between where points of a scan are found in a known deformation of it and where they are;
+    and the scan's embedding.
+
+    The copy is bent and has other HU (`draw_deformation`, `other_scanner`). Points are drawn from its body, where they
+    came from in the scan is known; each is looked for, by its vector in the scan, among all body voxels of the copy.
+
+    Args:
+        volume: HU, on the grid of `backbone.recipe`.
+
+    Raises:
+        ValueError: no point of the copy's body comes from the scan's.
+    """
+    drawn = draw_deformation(volume, seed)
+    copy = other_scanner(drawn.bent(volume), seed)
+    scan, target = (
+        embed(image, backbone, device=device, overlap=overlap, progress=False, compiled=False)
+        for image in (volume, copy)
+    )
+    grid = target.grid
+    body = body_mask(copy.onto(grid).image, body_hu=backbone.recipe.body_hu)
+    places = np.argwhere(body)
+    rng = np.random.default_rng([seed, 28])
+    truth = grid.to_mm(rng.permutation(places)[: 2 * num_points])
+    vectors = scan.at(drawn.source_mm(truth))
+    known = vectors.isfinite().all(dim=1)
+    truth, vectors = truth[known.numpy()][:num_points], vectors[known][:num_points]
+    if not len(truth):
+        raise ValueError("no point of the bent scan's body comes from the scan; is there a body in it?")
+    found, _ = nearest(vectors, target, among=body)
+    return np.linalg.norm(found - truth, axis=1), scan
+
+
+class MatchingMonitor(pl.Callback):
+    """Logs the median error in mm ("matching/median_mm") and the share found within 5 mm ("matching/recall_5mm") on
+    one CT, before the first step and every `every_epochs` epochs. The backbone runs in eval mode, as a copy.
+
+    Args:
+        volume: HU, on the grid of the backbone's recipe; the middle of at most 4 patches along each axis is taken.
+        draw: called with the scan, its embedding and the step: for pictures.
+        seed: of the deformation and the points, the same each time.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        patch_size: tuple[int, int, int],
+        *,
+        every_epochs: int = 10,
+        draw: Callable[[Volume, Embedding, int], None] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._volume = _middle(volume, tuple(4 * n for n in patch_size))
+        self._every_epochs, self._draw, self._seed = every_epochs, draw, seed
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._look(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self._every_epochs == 0:
+            self._look(trainer, module)
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        backbone: FPN3d = module.backbone  # type: ignore[assignment]
+        errors, embedding = matching_errors(
+            self._volume, backbone, seed=self._seed, overlap=_OVERLAP, device=module.device
+        )
+        told = {"matching/median_mm": float(np.median(errors)), "matching/recall_5mm": recall(errors)}
+        for logger in trainer.loggers:
+            logger.log_metrics(told, step=trainer.global_step)
+        if self._draw is not None:
+            self._draw(self._volume, embedding, trainer.global_step)
+
+
+def recall(errors_mm: np.ndarray, *, within_mm: float = RECALL_MM) -> float:
+    """The share of errors of at most `within_mm`."""
+    return float((errors_mm <= within_mm).mean())
+
+
+def _middle(volume: Volume, most: Any) -> Volume:
+    start = [max(0, (n - size) // 2) for n, size in zip(volume.shape, most, strict=True)]
+    x, y, z = start
+    u, v, w = (min(n, s + size) for n, s, size in zip(volume.shape, start, most, strict=True))
+    return volume.crop(Box((x, y, z), (u, v, w)))
