@@ -1,5 +1,6 @@
 """The command line as a person meets it."""
 
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,10 @@ import torch
 from PIL import Image
 
 from tests.inference.scans import blob
-from vox2vec import Embedding, FPN3d, Volume, __version__, save_backbone
+from vox2vec import Embedding, FPN3d, Volume, __version__, load_backbone, save_backbone
+from vox2vec.cli import demo
 from vox2vec.cli.main import main
+from vox2vec.data.sources.phantoms import Phantoms
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +94,21 @@ def test_the_module_and_its_version_run_as_the_command_does():
     assert done.stdout.strip() == f"vox2vec {__version__}"
 
 
-def test_the_demo_runs_to_the_end(tmp_path, capsys):
-    assert main(["demo", "-o", str(tmp_path / "demo"), "--seed", "1"]) == 0
-    names = {p.name for p in (tmp_path / "demo").iterdir()}
-    assert names == {
-        "phantom.nii.gz", "phantom_labels.nii.gz", "phantom.safetensors", "slices.png", "pca.png", "similarity.png"
-    }  # fmt: skip
-    assert "not trained" in capsys.readouterr().out
+def test_the_demo_tells_the_whole_story_in_one_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "LEARNED_FROM", Phantoms(2, first=3, spacing_mm=demo.RECIPE.spacing_mm))
+    monkeypatch.setattr(demo, "LABELLED", Phantoms(3, spacing_mm=demo.RECIPE.spacing_mm))
+    monkeypatch.setattr(demo, "NUM_TRAIN", 2)
+    monkeypatch.setattr(demo, "NETWORK", {"base_channels": 2, "num_scales": 3})
+    words = ["demo", "-o", str(tmp_path / "demo"), "--max_steps", "2", "--probe_steps", "1"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    rows = re.findall(r"^\| (untrained|pre-trained) \| (.*) \|$", printed, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == ["untrained", "pre-trained"]
+    text = (tmp_path / "demo" / "report.html").read_text()
+    assert text.count('<img src="data:image/png;base64,') == 8
+    for _, cells in rows:
+        assert all(f"<td>{cell}</td>" in text for cell in cells.split(" | "))
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text)  # all in one file
+    with torch.no_grad():
+        before, after = (load_backbone(tmp_path / "demo" / name) for name in ("untrained.safetensors", "run/last.ckpt"))
+        assert not torch.equal(before.first_conv.weight, after.first_conv.weight)

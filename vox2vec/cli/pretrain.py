@@ -22,7 +22,9 @@ from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import labels_in, large_enough
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.own import own_data
+from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.data.sources.public_sets import btcv
+from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import published_split
 from vox2vec.data.views import MAX_PAIRS
 from vox2vec.data.warm_up import warm_up
@@ -61,54 +63,103 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     probe.add_argument(
         "--probe_dir", metavar="PATH", type=Path, help="any labelled scans, as --data_dir; fold 0 of five"
     )
-    probe.add_argument("--probe_every", type=int, default=10, help="epochs between two Dice (default: 10, published)")
+    probe.add_argument("--probe_phantoms", action="store_true", help="synthetic patients, where no labels are at hand")
+    probe.add_argument(
+        "--probe_every", metavar="EPOCHS", type=int, default=10, help="between two Dice (default: 10, published)"
+    )
     probe.add_argument(
         "--monitor_every",
+        metavar="EPOCHS",
         type=int,
         default=10,
-        help="epochs between two looks at one CT: points found again in a bent copy of it, and pictures (default: 10, "
-        "as the probe; 0: never)",
+        help="between two looks at one CT without labels: points found again in a bent copy of it, and pictures; the "
+        "probe's validation CT, or else one that is spared from ten or more (default: 10, as the probe; 0: never)",
     )
     network = parser.add_argument_group("network")
-    network.add_argument("--base_channels", type=int, default=16, help="of the finest level (default: 16, published)")
-    network.add_argument("--num_scales", type=int, default=6, help="levels (default: 6, published)")
+    network.add_argument(
+        "--base_channels", metavar="N", type=int, default=16, help="of the finest level (default: 16, published)"
+    )
+    network.add_argument("--num_scales", metavar="N", type=int, default=6, help="levels (default: 6, published)")
     method = parser.add_argument_group("method")
-    method.add_argument("--objective", choices=("contrastive", "vicreg"), default="contrastive")
+    method.add_argument(
+        "--objective",
+        choices=("contrastive", "vicreg"),
+        default="contrastive",
+        help="(default: contrastive, the better of the two in the paper's table)",
+    )
     method.add_argument("--temperature", type=float, default=0.1, help="of InfoNCE (default: 0.1, published)")
-    method.add_argument("--batch_size", type=int, default=10, help="pairs of patches (default: 10, published)")
+    method.add_argument(
+        "--batch_size", metavar="PAIRS", type=int, default=10, help="pairs of patches (default: 10, published)"
+    )
     method.add_argument(
         "--micro_batch_size",
+        metavar="PAIRS",
         type=int,
-        help="pairs whose activations are held at a time, for batches beyond the memory: a second forward pays for it "
-        "(default: the whole batch)",
+        help="whose activations are held at a time, for batches beyond the memory (default: the whole batch, since a "
+        "second forward pays for it); all voxels of the batch stay each other's negatives",
     )
     method.add_argument(
-        "--patches_per_volume", type=int, help="pairs of one CT (default: the batch, as released; 1: many patients)"
+        "--patches_per_volume",
+        metavar="PAIRS",
+        type=int,
+        help="of one CT (default: the batch, as released; 1: negatives of many patients, and a CT opened for each)",
     )
-    method.add_argument("--max_num_voxels", type=int, default=MAX_PAIRS, help="voxel pairs of two patches, at most")
     method.add_argument(
-        "--flip", type=float, default=0.0, help="probability of mirroring each axis (default: 0, as released)"
+        "--max_num_voxels",
+        metavar="N",
+        type=int,
+        default=MAX_PAIRS,
+        help=f"voxel pairs of two patches, at most (default: {MAX_PAIRS}, published)",
     )
-    method.add_argument("--rotation", type=float, default=0.0, help="degrees, either way, each axis (default: 0)")
     method.add_argument(
-        "--scale", metavar=("LOW", "HIGH"), nargs=2, type=float, default=(1.0, 1.0), help="rescaling (default: 1 1)"
+        "--flip", metavar="P", type=float, default=0.0, help="probability, each axis (default: 0, left is not right)"
+    )
+    method.add_argument(
+        "--rotation", metavar="DEGREES", type=float, default=0.0, help="either way, each axis (default: 0, as released)"
+    )
+    method.add_argument(
+        "--scale",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        default=(1.0, 1.0),
+        help="rescaling (default: 1 1, as released)",
     )
     training = parser.add_argument_group("training")
     training.add_argument("--lr", type=float, default=3e-4, help="learning rate (default: 3e-4, published)")
     training.add_argument(
-        "--optimizer", choices=("adam", "adamw"), default="adam", help="adam at a constant rate, or adamw with a cosine"
+        "--optimizer",
+        choices=("adam", "adamw"),
+        default="adam",
+        help="adam at a constant rate, or adamw with warm-up and cosine (default: adam, published)",
     )
-    training.add_argument("--warmup_steps", type=int, default=500, help="of adamw (default: 500)")
-    training.add_argument("--max_steps", type=int, default=100_000, help="(default: 100000)")
-    training.add_argument("--num_batches_per_epoch", type=int, default=100, help="(default: 100, published)")
-    training.add_argument("--save_every", type=int, default=200, help="steps between two last.ckpt (default: 200)")
-    training.add_argument("--num_workers", type=int, default=2, help="processes that read patches (default: 2)")
-    training.add_argument("--seed", type=int, default=0)
+    training.add_argument(
+        "--warmup_steps", metavar="N", type=int, default=500, help="of adamw (default: 500, 0.5 %% of the steps)"
+    )
+    training.add_argument("--max_steps", metavar="N", type=int, default=100_000, help="(default: 100000, published)")
+    training.add_argument(
+        "--num_batches_per_epoch", metavar="N", type=int, default=100, help="(default: 100, published)"
+    )
+    training.add_argument(
+        "--save_every",
+        metavar="STEPS",
+        type=int,
+        default=200,
+        help="between two last.ckpt (default: 200, minutes to lose at most)",
+    )
+    training.add_argument(
+        "--num_workers",
+        metavar="N",
+        type=int,
+        default=2,
+        help="processes that read patches (default: 2; one gives 200 pairs/s)",
+    )
+    training.add_argument("--seed", type=int, default=0, help="of weights, patches and augmentations (default: 0)")
     training.add_argument("--resume", action="store_true", help="go on from the log folder's last.ckpt")
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: auto)")
-    machine.add_argument("--devices", type=int, default=1, help="on each node (default: 1)")
-    machine.add_argument("--num_nodes", type=int, default=1)
+    machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: auto, the fastest)")
+    machine.add_argument("--devices", metavar="N", type=int, default=1, help="on each node (default: 1)")
+    machine.add_argument("--num_nodes", metavar="N", type=int, default=1, help="(default: 1)")
     machine.add_argument(
         "--sync_batchnorm",
         action="store_true",
@@ -118,15 +169,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--channels_last",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="channels of a voxel beside each other in memory (default: yes, steps are 1.5 to 2 times faster on a CPU)",
+        help="channels of a voxel beside each other in memory (default: yes, 1.5 to 2 times the steps on a CPU)",
     )
     machine.add_argument(
         "--compile",
         action="store_true",
-        help="compile the backbone (default: no, minutes at the start for a few percent)",
+        help="compile the backbone (default: no, minutes at the start that short runs do not earn back)",
     )
     machine.add_argument(
-        "--precision", choices=("32", "bf16", "16"), help="(default: bf16 on a GPU that has it, else 32)"
+        "--precision",
+        choices=("32", "bf16", "16"),
+        help="(default: bf16 on a GPU that has it, half the memory; else 32, exact everywhere)",
     )
     return parser
 
@@ -191,12 +244,18 @@ def _checkpoint_to_resume(arguments: argparse.Namespace) -> str | None:
 
 def _probe(arguments: argparse.Namespace, cache: Cache) -> OnlineProbe | None:
     """Heads on fold 0 of the labelled CTs that are named, which are cached with their labels."""
-    if arguments.btcv_dir is not None and arguments.probe_dir is not None:
-        raise ValueError("the probe takes --btcv_dir or --probe_dir, got both")
-    if arguments.btcv_dir is None and arguments.probe_dir is None:
+    named: list[Source] = []
+    if arguments.btcv_dir is not None:
+        named.append(btcv(arguments.btcv_dir).with_labels_only())
+    if arguments.probe_dir is not None:
+        named.append(own_data(arguments.probe_dir).with_labels_only())
+    if arguments.probe_phantoms:
+        named.append(Phantoms())
+    if len(named) > 1:
+        raise ValueError("the probe takes one of --btcv_dir, --probe_dir and --probe_phantoms, got several")
+    if not named:
         return None
-    labelled = btcv(arguments.btcv_dir) if arguments.btcv_dir is not None else own_data(arguments.probe_dir)
-    labelled = labelled.with_labels_only()
+    labelled = named[0]
     warm_up(cache, [labelled], labels=True, num_workers=max(1, arguments.num_workers))
     keys = {cache.key(labelled, id, labels=True) for id in labelled.ids}
     entries = {entry.id: entry for entry in cache.entries() if entry.key in keys}
@@ -287,6 +346,7 @@ def _trainer(arguments: argparse.Namespace, board: TensorBoardLogger, watchers: 
         use_distributed_sampler=False,  # `BatchOrder` shares the stream out
         log_every_n_steps=min(10, arguments.num_batches_per_epoch),
         num_sanity_val_steps=0,
+        enable_model_summary=False,  # `_plan` says it
         enable_checkpointing=False,  # `KeepLast` keeps what is needed
         logger=[board, CSVLogger(log_dir, name="csv")],
         callbacks=[

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 GROUND = "black"
 INK = "white"
 MARK = "#E69F00"  # orange of Okabe and Ito, "Color Universal Design", 2008
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")  # the same source
 MAP = "magma"
 DPI = 120
 

@@ -69,12 +69,15 @@ class OnlineProbe(pl.Callback):
         self._waiting: dict[str, Any] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        backbone: FPN3d = module.backbone  # type: ignore[assignment]
+        self.start(module.backbone)  # type: ignore[arg-type]
+
+    def start(self, backbone: FPN3d) -> None:
+        """Fresh heads, on the backbone's device; by itself for features that no longer change."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             shape = (backbone.base_channels, backbone.num_scales, len(self._names))
             self.heads = nn.ModuleDict({"linear": LinearHead(*shape), "nonlinear": NonLinearHead(*shape)})
-        self.heads.to(module.device)
+        self.heads.to(next(backbone.parameters()).device)
         self._optimizer = torch.optim.Adam(self.heads.parameters(), lr=self._learning_rate)
         if self._waiting is not None:
             self._restore(self._waiting)
@@ -93,7 +96,7 @@ class OnlineProbe(pl.Callback):
     def train_heads(self, backbone: FPN3d) -> dict[str, float]:
         """One step of both heads on one batch; their losses."""
         if self._optimizer is None:
-            raise RuntimeError("the heads are made when fitting starts")
+            raise RuntimeError("the heads are made by `start`, or when fitting starts")
         batch = self._batches[self._step]
         self._step += 1
         device = next(self.heads.parameters()).device

@@ -12,9 +12,10 @@ _VERSION = 1  # of the patients that a seed gives; cached ones of another versio
 
 @dataclass(frozen=True)
 class Phantoms:
-    """The phantoms of the seeds 0 to `count - 1`, with the labels of BTCV's 13 organs."""
+    """The phantoms of `count` seeds from `first` on, with the labels of BTCV's 13 organs."""
 
     count: int = 8
+    first: int = 0
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 3.0)
     name: str = "phantoms"
     left_out: Sequence[LeftOut] = ()
@@ -25,7 +26,7 @@ class Phantoms:
 
     @property
     def ids(self) -> Sequence[str]:
-        return sorted(f"phantom_{seed:04d}" for seed in range(self.count))
+        return sorted(f"phantom_{seed:04d}" for seed in range(self.first, self.first + self.count))
 
     def load(self, id: str) -> Volume:
         return phantom(self._seed(id), spacing_mm=self.spacing_mm).volume
@@ -44,5 +45,5 @@ class Phantoms:
 
     def _seed(self, id: str) -> int:
         if id not in self.ids:
-            raise ValueError(f"there are {self.count} phantoms, phantom_0000 and so on; got {id!r}")
+            raise ValueError(f"there are {self.count} phantoms from phantom_{self.first:04d} on; got {id!r}")
         return int(id.removeprefix("phantom_"))

@@ -1,0 +1,23 @@
+"""Charts show the numbers they were given."""
+
+import numpy as np
+
+from vox2vec.figures.charts import dice_figure, loss_figure
+
+
+def test_each_method_has_a_dot_at_its_dice_and_none_where_it_has_none():
+    fig = dice_figure({"one": {"liver": 0.9, "spleen": 0.4}, "two": {"spleen": 0.7}}, title="Dice")
+    (axes,) = fig.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["liver", "spleen"]
+    one, two = (np.ma.filled(dots.get_offsets(), np.nan) for dots in axes.collections)
+    np.testing.assert_allclose(one, [[0.9, 0], [0.4, 1]])
+    assert np.isnan(two[0]).any()
+    np.testing.assert_allclose(two[1], [0.7, 1])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first structure on top
+
+
+def test_the_loss_is_drawn_over_its_steps():
+    (axes,) = loss_figure([10, 20, 30], [3.0, 2.0, 1.5]).axes
+    (line,) = axes.lines
+    np.testing.assert_allclose(line.get_xydata(), [[10, 3], [20, 2], [30, 1.5]])

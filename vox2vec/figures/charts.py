@@ -1,0 +1,60 @@
+"""Numbers as charts: Dice of each structure, a loss as it falls."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vox2vec.figures.style import GROUND, INK, PALETTE, figure
+
+_ROW_INCHES = 0.3
+
+
+def dice_figure(scores: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Figure:
+    """A row for each structure, a dot for each of the compared methods, joined by a line.
+
+    Args:
+        scores: method to structure to Dice in [0, 1]; a structure that a method lacks has no dot.
+    """
+    names = list(dict.fromkeys(name for table in scores.values() for name in table))
+    fig = figure(7.0, _ROW_INCHES * len(names) + 1.2)
+    axes = fig.add_subplot()
+    table = np.array([[method.get(name, np.nan) for name in names] for method in scores.values()])
+    rows = np.arange(len(names))
+    for row, column in zip(rows, table.T, strict=True):
+        known = column[np.isfinite(column)]
+        if len(known):
+            axes.plot([known.min(), known.max()], [row, row], color="0.4", linewidth=1.5, zorder=1)
+    for (method, column), colour in zip(zip(scores, table, strict=True), PALETTE, strict=False):
+        axes.scatter(column, rows, s=36, color=colour, label=method, zorder=2)
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("Dice", color=INK)
+    _dark(fig, axes, title)
+    return fig
+
+
+def loss_figure(steps: Sequence[int], losses: Sequence[float], *, title: str | None = None) -> Figure:
+    """The loss at each logged step."""
+    fig = figure(7.0, 2.8)
+    axes = fig.add_subplot()
+    axes.plot(steps, losses, color=PALETTE[0], linewidth=1.5, label="training loss")
+    axes.set_xlabel("step", color=INK)
+    axes.set_ylabel("loss", color=INK)
+    _dark(fig, axes, title)
+    return fig
+
+
+def _dark(fig: Figure, axes: Axes, title: str | None) -> None:
+    axes.set_facecolor(GROUND)
+    axes.tick_params(colors=INK)
+    axes.grid(axis="both", color="0.25", linewidth=0.5)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_color("0.5")
+    axes.legend(facecolor=GROUND, edgecolor="0.5", labelcolor=INK, fontsize=8)
+    if title:
+        axes.set_title(title, color=INK, fontsize=11)
+    fig.tight_layout()
