@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from vox2vec.data.sources.own import own_data
 from vox2vec.inference.embed import embed
+from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.body import body_mask
@@ -24,8 +25,8 @@ from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.training.matching_monitor import matching_errors
 
 TRAIN_SIZES = (1, 4, 16)
-NUM_TEST = 12
-NUM_MATCHED = 5  # of the test patients
+NUM_TEST = 8
+NUM_MATCHED = 4  # of the test patients
 PER_CLASS, OF_BODY = 1_000, 10_000  # voxels sampled of a patient
 STEPS = 300
 OVERLAP = 0.25
@@ -46,6 +47,7 @@ def main() -> None:
     heads = [f"{kind}, {size}" for kind in ("linear", "non-linear") for size in TRAIN_SIZES]
     print(f"| backbone | {' | '.join(heads)} | median error | found within 5 mm |\n|{'---|' * (len(heads) + 3)}")
     for name, backbone in (untrained | networks).items():
+        backbone.to(memory_format=torch.channels_last_3d)  # faster on a CPU
         cells = [f"{dice:.3f}" for dice in probed(data, ids, backbone)]
         scans = [prepare_hu(data.load(id), backbone.recipe) for id in ids[-NUM_MATCHED:]]
         errors = np.stack([matching_errors(scan, backbone, seed=i, overlap=OVERLAP)[0] for i, scan in enumerate(scans)])
@@ -68,7 +70,10 @@ def probed(data, ids: list[str], backbone: FPN3d) -> list[float]:
         for table, head in zip(tables, trained, strict=True):
             with torch.no_grad():
                 found = torch.cat([head(chunk).argmax(dim=1) for chunk in vectors.float().split(100_000)]).numpy()
-            table += [_dice(found == i + 1, labels == number) for i, number in enumerate(numbers)]
+            table += [
+                dice((found == i + 1)[:, None, None], (labels == number)[:, None, None])
+                for i, number in enumerate(numbers)
+            ]
     return [float(np.nanmean(table)) for table in tables]
 
 
@@ -124,11 +129,6 @@ def _untrained(like: FPN3d, seed: int) -> FPN3d:
 
 def _numbers(data, ids: list[str]) -> list[int]:
     return sorted({int(n) for id in ids for n in np.unique(data.labels(id).image)} - {0})
-
-
-def _dice(found: np.ndarray, true: np.ndarray) -> float:
-    """NaN, left out of the mean, where the structure is absent."""
-    return float(2 * (found & true).sum() / (found.sum() + true.sum())) if true.any() else float("nan")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from vox2vec.figures.pca import pca_figure
-from vox2vec.figures.similarity import similarity_figure
-from vox2vec.figures.slices import slices_figure
+from vox2vec.figures.overview import figures_of
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.pretrained import load_backbone
@@ -89,13 +84,3 @@ def write_figures(
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png")
     return [folder / f"{name}.png" for name in figures]
-
-
-def figures_of(embedding: Embedding, volume: Volume, *, point_mm: list[float] | None = None) -> dict[str, Figure]:
-    """The scan, the colours of its features, and the similarity with a point, by default in the middle."""
-    point = np.array(point_mm) if point_mm is not None else embedding.grid.to_mm((np.array(embedding.shape) - 1) / 2)
-    return {
-        "slices": slices_figure(volume, point_mm=point),
-        "pca": pca_figure(embedding, volume, point_mm=point),
-        "similarity": similarity_figure(embedding, volume, point),
-    }

@@ -16,7 +16,6 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from vox2vec.cli.embed import figures_of
 from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, names_data, sources_of
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import labels_in, large_enough
@@ -29,6 +28,7 @@ from vox2vec.data.splits import published_split
 from vox2vec.data.views import MAX_PAIRS
 from vox2vec.data.warm_up import warm_up
 from vox2vec.distributed import gathered, world_size
+from vox2vec.figures.overview import figures_of
 from vox2vec.geometry import Box
 from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.checkpoint import save_backbone
@@ -85,7 +85,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--objective",
         choices=("contrastive", "vicreg"),
         default="contrastive",
-        help="(default: contrastive, the better of the two in the paper's table)",
+        help="(default: contrastive, the published method)",
     )
     method.add_argument("--temperature", type=float, default=0.1, help="of InfoNCE (default: 0.1, published)")
     method.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vox2vec.data.cache import Cache
@@ -17,6 +17,7 @@ from vox2vec.data.entry import Entry
 from vox2vec.geometry import Box
 from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.losses.segmentation import bce_dice
+from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
 from vox2vec.preprocessing.intensity import scale_hu
@@ -123,7 +124,7 @@ class OnlineProbe(pl.Callback):
                 found = class_probabilities(image, body, backbone, list(self.heads.values()))
                 for table, classes in zip(scores.values(), found, strict=True):
                     pairs = zip(classes >= 0.5, self._names, strict=True)
-                    table.append([_dice(mask, labels == number) for mask, number in pairs])
+                    table.append([dice(mask, labels == number) for mask, number in pairs])
         return {name: self._means(np.array(table)) for name, table in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,11 +157,6 @@ class OnlineProbe(pl.Callback):
 def one_hot(labels: Int64[Tensor, "n x y z"], numbers: Sequence[int]) -> Float[Tensor, "n c x y z"]:
     """1 where the label is the class's number."""
     return torch.stack([labels == number for number in numbers], dim=1).float()
-
-
-def _dice(found: Bool[np.ndarray, "x y z"], true: Bool[np.ndarray, "x y z"]) -> float:
-    """`2 |A and B| / (|A| + |B|)`; NaN where the structure is absent from the scan, whatever was found."""
-    return float(2 * (found & true).sum() / (found.sum() + true.sum())) if true.any() else float("nan")
 
 
 @contextmanager

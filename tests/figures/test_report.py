@@ -5,7 +5,7 @@ import re
 
 from matplotlib.figure import Figure
 
-from vox2vec.cli.report import Report
+from vox2vec.figures.report import Report
 
 
 def test_blocks_stand_in_order_and_markup_is_escaped(tmp_path):

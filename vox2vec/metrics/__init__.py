@@ -1,0 +1,1 @@
+"""Figures of merit; NaN where there is nothing to measure."""
