@@ -122,8 +122,9 @@ def test_sigterm_saves_before_the_end(cache, tmp_path):
 
 def test_two_ranks_train_and_end_with_equal_weights(cache, tmp_path):
     """The command itself compares the ranks' weights, and fails where they differ; micro-batches go backward once."""
-    done = _run(cache, tmp_path, "--max_steps", 4, "--devices", 2, "--micro_batch_size", 1)
+    done = _run(cache, tmp_path, "--max_steps", 4, "--devices", 2, "--micro_batch_size", 1, "--limit_scans", 2)
     assert done.returncode == 0, done.stderr
+    assert "2 CTs of 1 data sets" in done.stdout
     assert load_backbone(tmp_path / "backbone.safetensors").num_scales == 2
 
 
@@ -134,6 +135,8 @@ def test_an_earlier_run_is_neither_overwritten_nor_missed(cache, undisturbed, tm
     assert "holds an earlier run: go on with --resume" in capsys.readouterr().err
     assert main([*words, "--log_dir", str(tmp_path), "--resume"]) == 2
     assert "which is not there" in capsys.readouterr().err
+    assert main([*words, "--log_dir", str(tmp_path), "--limit_scans", "0"]) == 2
+    assert "--limit_scans must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_a_cache_without_cts_of_the_recipe_is_refused(cache, tmp_path, capsys):

@@ -154,6 +154,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=2,
         help="processes that read patches (default: 2; one gives 200 pairs/s)",
     )
+    training.add_argument(
+        "--limit_scans", metavar="N", type=int, help="take the first N CTs alone, for a dry run (default: all)"
+    )
     training.add_argument("--seed", type=int, default=0, help="of weights, patches and augmentations (default: 0)")
     training.add_argument("--resume", action="store_true", help="go on from the log folder's last.ckpt")
     machine = parser.add_argument_group("machine")
@@ -186,17 +189,21 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Warm the cache if data sets are named, say what will be done, train, and export the backbone."""
+    if arguments.limit_scans is not None and arguments.limit_scans < 1:
+        raise ValueError(f"--limit_scans must be at least 1, got {arguments.limit_scans}")
     resumed = _checkpoint_to_resume(arguments)
     cache = cache_of(arguments)
     recipe = cache.recipe
     if names_data(arguments):
-        report = warm_up(cache, sources_of(arguments), num_workers=max(1, arguments.num_workers))
+        sources, workers = sources_of(arguments), max(1, arguments.num_workers)
+        report = warm_up(cache, sources, num_workers=workers, limit=arguments.limit_scans)
         report.write(arguments.cache_dir / "report.csv")
         print(f"cache: {report.stored} CTs stored, {report.present} were there, {len(report.failed)} failed")
     probe = _probe(arguments, cache)
     cached = cache.entries()
     labelled = {entry.path for entry in cached if "labels" in entry.files}  # never learned from
     entries = large_enough([entry for entry in cached if entry.path not in labelled], recipe.patch_size)
+    entries = entries[: arguments.limit_scans]
     if not entries:
         raise ValueError(
             f"{arguments.cache_dir} must hold CTs of {recipe.spacing_mm} mm, at least {recipe.patch_size} voxels; "

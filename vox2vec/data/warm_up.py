@@ -74,6 +74,7 @@ def warm_up(
     num_workers: int = 1,
     dask: str | None = None,
     retry: bool = False,
+    limit: int | None = None,
     progress: bool = True,
 ) -> Report:
     """Store in the cache every scan of the sources that is missing.
@@ -83,6 +84,7 @@ def warm_up(
         num_workers: processes of this machine; 0 works in this one.
         dask: address of a Dask scheduler whose workers do it instead; they must see the same paths.
         retry: try again what was refused before.
+        limit: scans of each source, the first of its ids; all by default.
 
     Raises:
         OSError: the cache's disk is full, or cannot be written; what is stored stays.
@@ -91,7 +93,7 @@ def warm_up(
     drop_leftovers(cache.folder)
     report = Report()
     keys: dict[tuple[str, str], str] = {}
-    jobs = list(_missing(cache, sources, report, keys, labels=labels, retry=retry))
+    jobs = list(_missing(cache, sources, report, keys, labels=labels, retry=retry, limit=limit))
     if jobs:
         cache.folder.mkdir(parents=True, exist_ok=True)
         with tqdm(total=len(jobs), desc="warming up", unit="CT", disable=None if progress else True) as bar:
@@ -115,12 +117,13 @@ def _missing(
     *,
     labels: bool,
     retry: bool,
+    limit: int | None,
 ) -> Iterator[_Job]:
     """What is to be done; the report learns of the rest, and `keys` of every scan's key, by data set and path."""
     seen: set[str] = set()
     for source in sources:
         report.left_out += [Failure(source.name, "", item.path, item.reason) for item in source.left_out]
-        for id in source.ids:
+        for id in source.ids[:limit]:
             key = keys[source.name, source.path(id)] = cache.key(source, id, labels=labels)
             refusal = None if retry else cache.refusal(key)
             if key in cache or key in seen:
