@@ -110,5 +110,7 @@ def test_the_demo_tells_the_whole_story_in_one_file(tmp_path, capsys, monkeypatc
         assert all(f"<td>{cell}</td>" in text for cell in cells.split(" | "))
     assert "http" not in re.sub(r"base64,[^\"]*", "", text)  # all in one file
     with torch.no_grad():
-        before, after = (load_backbone(tmp_path / "demo" / name) for name in ("untrained.safetensors", "run/last.ckpt"))
+        before, after = (
+            load_backbone(tmp_path / "demo" / name) for name in ("untrained.safetensors", "run_seed0_steps2/last.ckpt")
+        )
         assert not torch.equal(before.first_conv.weight, after.first_conv.weight)

@@ -139,6 +139,24 @@ def test_an_earlier_run_is_neither_overwritten_nor_missed(cache, undisturbed, tm
     assert "--limit_scans must be at least 1, got 0" in capsys.readouterr().err
 
 
+class _Code:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._path),)
+
+
+def test_a_checkpoint_with_code_is_refused_and_not_run(cache, tmp_path, capsys):
+    torch.save({"state_dict": _Code(tmp_path / "ran")}, tmp_path / "last.ckpt")
+    words = ["pretrain", "--cache_dir", str(cache), *TINY.split(), "--log_dir", str(tmp_path), "--resume"]
+    assert main(words) == 2
+    assert "must hold a training's state and no code" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_cache_without_cts_of_the_recipe_is_refused(cache, tmp_path, capsys):
     words = ["--cache_dir", str(cache), "--log_dir", str(tmp_path / "log")]
     assert main(["pretrain", *words, "--spacing", "3", "3", "3"]) == 2

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from tests.data.scans import RECIPE, body, stored
+from vox2vec.data.deformation import BentPair, draw_deformation
 from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training import matching_monitor as module
@@ -34,12 +35,10 @@ def _backbone():
     return backbone
 
 
-def test_without_deformation_points_are_found_where_they_are(monkeypatch):
-    options = {"rotation_deg": 0, "scale": (1, 1), "elastic_mm": 0}
-    drawn = module.draw_deformation
-    monkeypatch.setattr(module, "draw_deformation", lambda volume, seed: drawn(volume, seed, **options))
-    monkeypatch.setattr(module, "other_scanner", lambda volume, seed: volume)
-    errors, _ = matching_errors(_volume(), _backbone(), num_points=50, device="cpu")
+def test_without_deformation_points_are_found_where_they_are():
+    volume = _volume()
+    still = draw_deformation(volume, 0, rotation_deg=0, scale=(1, 1), elastic_mm=0)
+    errors, _ = matching_errors(BentPair(volume, volume, still), _backbone(), num_points=50, device="cpu")
     assert np.median(errors) == 0
     assert recall(errors) > 0.95
 
@@ -48,8 +47,8 @@ def test_the_truth_is_where_the_deformation_says(monkeypatch):
     """With vectors that are the place in the scan, found in the copy by the map, errors are of a voxel's size; where
     the copy's vectors do not follow the map they are not."""
     volume = _volume()
-    drawn = module.draw_deformation(volume, 0, rotation_deg=5, elastic_mm=3)
-    monkeypatch.setattr(module, "draw_deformation", lambda volume, seed: drawn)
+    drawn = draw_deformation(volume, 0, rotation_deg=5, elastic_mm=3)
+    bent = BentPair(volume, drawn.bent(volume), drawn)
     points = volume.to_mm(np.moveaxis(np.indices(volume.shape), 0, -1))
 
     def embedded(places):
@@ -63,7 +62,7 @@ def test_the_truth_is_where_the_deformation_says(monkeypatch):
     for follows, median in ((True, (0, 3)), (False, (3, 100))):
         pair = iter([scan, embedded(drawn.source_mm(points) if follows else points)])
         monkeypatch.setattr(module, "embed", lambda *_, pair=pair, **__: next(pair))
-        errors, _ = matching_errors(volume, _backbone(), num_points=50)
+        errors, _ = matching_errors(bent, _backbone(), num_points=50)
         assert median[0] <= np.median(errors) <= median[1]
 
 

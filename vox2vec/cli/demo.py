@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from vox2vec.cli import pretrain
 from vox2vec.data.cache import Cache
+from vox2vec.data.deformation import bent_pair
 from vox2vec.data.phantom import BTCV_ORGANS, Phantom, phantom
 from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.data.warm_up import warm_up
@@ -27,7 +28,7 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.recipe import Recipe
-from vox2vec.training.matching_monitor import matching_errors
+from vox2vec.training.matching_monitor import matching_errors, recall
 from vox2vec.training.online_probe import OnlineProbe
 
 RECIPE = Recipe(spacing_mm=(5.0, 5.0, 5.0), patch_size=(24, 24, 24))
@@ -69,31 +70,36 @@ def run(arguments: argparse.Namespace) -> int:
     warm_up(cache, [LABELLED], labels=True, num_workers=0)
 
     print(f"2. pre-training on {LEARNED_FROM.count} of them, without labels")
-    words = _pretraining(arguments)
+    log_dir = out / f"run_seed{arguments.seed}_steps{arguments.max_steps}"  # whatever ran before with other options
+    words = _pretraining(arguments, log_dir)
     commands = argparse.ArgumentParser().add_subparsers()
     pretrain.run(pretrain.add_parser(commands).parse_args(words))
-    networks = {"untrained": _untrained(arguments.seed), "pre-trained": load_backbone(out / "run/backbone.safetensors")}
+    networks = {"untrained": _untrained(arguments.seed), "pre-trained": load_backbone(log_dir / "backbone.safetensors")}
     save_backbone(networks["untrained"], out / "untrained.safetensors")
 
     print(f"3. the same heads on both networks' features: {NUM_TRAIN} patients to learn from, the others to test on")
     scores = {name: _probed(cache, network, arguments) for name, network in networks.items()}
+    tested = [prepare_hu(LABELLED.load(id), RECIPE) for id in LABELLED.ids[NUM_TRAIN:]]
+    pairs = [bent_pair(scan, arguments.seed + i) for i, scan in enumerate(tested)]
     errors, embeddings = {}, {}
     for name, network in networks.items():
-        errors[name], embeddings[name] = _matched(network, arguments.seed)
+        found = [matching_errors(pair, network, seed=arguments.seed + i) for i, pair in enumerate(pairs)]
+        errors[name] = np.concatenate([distances for distances, _ in found])
+        embeddings[name] = found[0][1]
     header, rows = _table(scores, errors)
     print(f"\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
-    report = _report(arguments, "vox2vec pretrain " + " ".join(words), header, rows, scores, embeddings)
+    command, losses = "vox2vec pretrain " + " ".join(words), _losses(log_dir)
+    report = _report(arguments, command, header, rows, losses, scores, embeddings)
     report.write(out / "report.html")
-    print(f"\nPictures and figures: {out / 'report.html'}; the network: {out / 'run/backbone.safetensors'}")
+    print(f"\nPictures and figures: {out / 'report.html'}; the network: {log_dir / 'backbone.safetensors'}")
     return 0
 
 
-def _pretraining(arguments: argparse.Namespace) -> list[str]:
+def _pretraining(arguments: argparse.Namespace, log_dir: Path) -> list[str]:
     """The words after `vox2vec pretrain`."""
-    log_dir = arguments.output / "run"
     words = ["--cache_dir", str(arguments.output / "cache"), "--log_dir", str(log_dir)]
     words += ["--spacing", *(f"{s:g}" for s in RECIPE.spacing_mm), "--patch_size", *map(str, RECIPE.patch_size)]
     words += [word for name, value in NETWORK.items() for word in (f"--{name}", str(value))]
@@ -131,13 +137,6 @@ def _probed(cache: Cache, backbone: FPN3d, arguments: argparse.Namespace) -> _Sc
     return probe.judge(backbone)
 
 
-def _matched(backbone: FPN3d, seed: int) -> tuple[np.ndarray, Embedding]:
-    """Errors over bent copies of the test patients, and the first one's embedding."""
-    scans = [prepare_hu(LABELLED.load(id), RECIPE) for id in LABELLED.ids[NUM_TRAIN:]]
-    found = [matching_errors(scan, backbone, seed=seed + i) for i, scan in enumerate(scans)]
-    return np.concatenate([errors for errors, _ in found]), found[0][1]
-
-
 def _table(scores: Mapping[str, _Scores], errors: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[str]]]:
     header = ["features", "linear head, Dice", "non-linear head, Dice", "points: median error", "within 10 mm"]
     rows = [
@@ -145,7 +144,7 @@ def _table(scores: Mapping[str, _Scores], errors: Mapping[str, np.ndarray]) -> t
             name,
             *(f"{scores[name][head].get('dice', float('nan')):.3f}" for head in ("linear", "nonlinear")),
             f"{np.median(found):.1f} mm",
-            f"{(found <= WITHIN_MM).mean():.0%}",
+            f"{recall(found, within_mm=WITHIN_MM):.0%}",
         ]
         for name, found in errors.items()
     ]
@@ -157,6 +156,7 @@ def _report(
     command: str,
     header: list[str],
     rows: list[list[str]],
+    losses: tuple[list[int], list[float]],
     scores: Mapping[str, _Scores],
     embeddings: Mapping[str, Embedding],
 ) -> Report:
@@ -174,8 +174,7 @@ def _report(
     for head, title in (("linear", "Linear head"), ("nonlinear", "Non-linear head")):
         tables = {name: {k: v for k, v in of_heads[head].items() if k != "dice"} for name, of_heads in scores.items()}
         report.figure(dice_figure(tables, title=f"{title}: Dice on test patients"), f"{title}, each organ.")
-    steps, losses = _losses(arguments.output / "run")
-    report.figure(loss_figure(steps, losses, title="Pre-training"), "InfoNCE of both views' voxels.")
+    report.figure(loss_figure(*losses, title="Pre-training"), "InfoNCE of both views' voxels.")
     patient: Phantom = phantom(NUM_TRAIN, spacing_mm=(2.0, 2.0, 3.0))
     liver = patient.landmarks["liver"]
     report.heading("A test patient")

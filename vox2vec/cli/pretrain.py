@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_plan(arguments, module, data, trainer))
     if arguments.compile:
         module.backbone.compile()
-    trainer.fit(module, datamodule=data, ckpt_path=resumed)
+    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     trainer.save_checkpoint(arguments.log_dir / _LAST)
     _check_that_ranks_agree(module.backbone)
     if trainer.is_global_zero:
@@ -245,6 +246,10 @@ def _checkpoint_to_resume(arguments: argparse.Namespace) -> str | None:
             raise ValueError(f"--resume goes on from {path}, which is not there; leave --resume out to start anew")
         return None
     if arguments.resume or requeued:
+        try:
+            torch.load(path, weights_only=True, mmap=True)
+        except (UnpicklingError, RuntimeError) as error:
+            raise ValueError(f"{path} must hold a training's state and no code, it is broken or foreign") from error
         return str(path)
     raise ValueError(f"{arguments.log_dir} holds an earlier run: go on with --resume, or take another --log_dir")
 

@@ -47,6 +47,21 @@ class Deformation:
         return Volume(image, volume.affine)
 
 
+@dataclass(frozen=True, eq=False)
+class BentPair:
+    """A scan, and a copy of it that was bent by `deformation` and has other HU."""
+
+    scan: Volume
+    copy: Volume
+    deformation: Deformation
+
+
+def bent_pair(scan: Volume, seed: int) -> BentPair:
+    """The scan with a random copy (`draw_deformation`, `other_scanner`)."""
+    deformation = draw_deformation(scan, seed)
+    return BentPair(scan, other_scanner(deformation.bent(scan), seed), deformation)
+
+
 def draw_deformation(
     volume: Volume,
     seed: int,

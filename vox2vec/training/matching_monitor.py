@@ -7,7 +7,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from vox2vec.data.deformation import draw_deformation, other_scanner
+from vox2vec.data.deformation import BentPair, bent_pair
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
@@ -21,7 +21,7 @@ _OVERLAP = 0.25  # of the windows: a look, not a result
 
 
 def matching_errors(
-    volume: Volume,
+    pair: BentPair,
     backbone: FPN3d,
     *,
     seed: int = 0,
@@ -29,30 +29,29 @@ def matching_errors(
     overlap: float = 0.5,
     device: str | torch.device = "auto",
 ) -> tuple[np.ndarray, Embedding]:
-    """Distances (v,) in mm between where points of a scan are found in a known deformation of it and where they are;
-    and the scan's embedding.
+    """Distances (v,) in mm between where points of a scan are found in its bent copy and where they are; and the scan's
+    embedding.
 
-    The copy is bent and has other HU (`draw_deformation`, `other_scanner`). Points are drawn from its body, where they
-    came from in the scan is known; each is looked for, by its vector in the scan, among all body voxels of the copy.
+    Points are drawn from the copy's body, where they came from in the scan is known; each is looked for, by its vector
+    in the scan, among all body voxels of the copy.
 
     Args:
-        volume: HU, on the grid of `backbone.recipe`.
+        pair: HU, on the grid of `backbone.recipe`.
+        seed: of the points.
 
     Raises:
         ValueError: no point of the copy's body comes from the scan's.
     """
-    drawn = draw_deformation(volume, seed)
-    copy = other_scanner(drawn.bent(volume), seed)
     scan, target = (
         embed(image, backbone, device=device, overlap=overlap, progress=False, compiled=False)
-        for image in (volume, copy)
+        for image in (pair.scan, pair.copy)
     )
     grid = target.grid
-    body = body_mask(copy.onto(grid).image, body_hu=backbone.recipe.body_hu)
+    body = body_mask(pair.copy.onto(grid).image, body_hu=backbone.recipe.body_hu)
     places = np.argwhere(body)
     rng = np.random.default_rng([seed, 28])
     truth = grid.to_mm(rng.permutation(places)[: 2 * num_points])
-    vectors = scan.at(drawn.source_mm(truth))
+    vectors = scan.at(pair.deformation.source_mm(truth))
     known = vectors.isfinite().all(dim=1)
     truth, vectors = truth[known.numpy()][:num_points], vectors[known][:num_points]
     if not len(truth):
@@ -81,6 +80,7 @@ class MatchingMonitor(pl.Callback):
         seed: int = 0,
     ) -> None:
         self._volume = _middle(volume, tuple(4 * n for n in patch_size))
+        self._pair: BentPair | None = None  # by the rank that looks, when it first does
         self._every_epochs, self._draw, self._seed = every_epochs, draw, seed
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -95,8 +95,9 @@ class MatchingMonitor(pl.Callback):
         if not trainer.is_global_zero:
             return
         backbone: FPN3d = module.backbone  # type: ignore[assignment]
+        self._pair = self._pair or bent_pair(self._volume, self._seed)
         errors, embedding = matching_errors(
-            self._volume, backbone, seed=self._seed, overlap=_OVERLAP, device=module.device
+            self._pair, backbone, seed=self._seed, overlap=_OVERLAP, device=module.device
         )
         told = {"matching/median_mm": float(np.median(errors)), "matching/recall_5mm": recall(errors)}
         for logger in trainer.loggers:
