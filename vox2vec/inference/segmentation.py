@@ -1,33 +1,48 @@
-"""Class probabilities of a whole prepared scan, from overlapping windows."""
+"""Class probabilities of a whole scan from overlapping windows, slab by slab, and labels on the scan's own grid."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Integer, Shaped
 from torch import nn
+from tqdm import tqdm
 
+from vox2vec.inference.runner import Precision, Runner, backbone_runner, pick_device
 from vox2vec.inference.windows import Windows, upsampled
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.head_file import SegmentationHead, check_backbone
+from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.intensity import scale_hu
+from vox2vec.preprocessing.prepare import prepare_hu
+from vox2vec.volume import Volume
+
+THRESHOLD = 0.5
+_BATCH = 2  # windows a forward pass; alone in one thread, torch takes a convolution five times slower
 
 
-def class_probabilities(
+def probability_slabs(
     image_hu: Shaped[np.ndarray, "x y z"],
     body: Bool[np.ndarray, "x y z"],
     backbone: FPN3d,
     heads: Sequence[nn.Module],
     *,
     overlap: float = 0.5,
-) -> list[Float32[np.ndarray, "_ x y z"]]:
+    run: Runner | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[slice, list[Float32[np.ndarray, "_ x y _"]]]]:
     """Each head's sigmoid probabilities, averaged by a smooth weight over the windows of a voxel; 0 off the body.
 
-    The backbone runs once for all heads, on its own device, in the modes the networks are in. Memory: the results, and
-    one window's.
+    Slabs of slices come in order, as soon as no window touches them any more; slabs without body are left out. The
+    backbone runs once for all heads, on their device, in the modes the networks are in. Memory: the classes on as
+    many slices as a window has.
 
     Args:
         image_hu: a scan on the grid of `backbone.recipe`, such as a cached one.
         heads: each takes a pyramid (n, c, x, y, z) and gives logits (n, classes, x, y, z).
+        run: the backbone as it runs, such as `backbone_runner` gives it.
 
     Raises:
         ValueError: there is no body.
@@ -38,17 +53,117 @@ def class_probabilities(
     windows = Windows.over((x, y, z), backbone.recipe.patch_size, overlap=overlap)
     padded = windows.padded(scale_hu(image_hu, backbone.recipe.window_hu))
     weight = upsampled(windows.weight(), windows.block)[tuple(slice(n) for n in windows.size)].astype(np.float32)
-    device = next(backbone.parameters()).device
-    total = np.zeros(padded.shape, np.float32)
+    device = next(heads[0].parameters()).device
+    starts = windows.holding(body)
+    depth = windows.size[2]
+    total = np.zeros((*padded.shape[:2], depth), np.float32)
     blended: list[np.ndarray] = []
-    for start in windows.holding(body):
-        place = tuple(slice(s, s + n) for s, n in zip(start, windows.size, strict=True))
-        with torch.inference_mode():
-            pyramid = backbone(torch.from_numpy(padded[place])[None, None].to(device))
-            found = [head(pyramid)[0].float().sigmoid().cpu().numpy() for head in heads]
-        blended = blended or [np.zeros((len(classes), *padded.shape), np.float32) for classes in found]
-        for sums, classes in zip(blended, found, strict=True):
-            sums[(slice(None), *place)] += weight * classes
-        total[place] += weight
-    share = np.where(body, 1 / np.maximum(total[:x, :y, :z], np.finfo(np.float32).tiny), 0).astype(np.float32)
-    return [np.multiply(sums[:, :x, :y, :z], share, out=sums[:, :x, :y, :z]) for sums in blended]
+
+    def finished(first: int, last: int) -> tuple[slice, list[np.ndarray]]:
+        stop = min(last, first + depth, z)
+        inside = body[:, :, first:stop]
+        share = np.where(inside, 1 / np.maximum(total[:x, :y, : stop - first], np.finfo(np.float32).tiny), 0)
+        return slice(first, stop), [sums[:, :x, :y, : stop - first] * share.astype(np.float32) for sums in blended]
+
+    at = starts[0][2]
+    bar = tqdm(total=len(starts), desc="segmenting", unit="window", disable=not progress)
+    for first, group in groupby(starts, key=lambda start: start[2]):
+        if first > at:
+            yield finished(at, first)
+            for array in (total, *blended):
+                _shift(array, first - at)
+            at = first
+        places = [(slice(sx, sx + windows.size[0]), slice(sy, sy + windows.size[1])) for sx, sy, _ in group]
+        for batch in (places[i : i + _BATCH] for i in range(0, len(places), _BATCH)):
+            patches = np.stack([padded[(*place, slice(first, first + depth))] for place in batch])[:, None]
+            with torch.inference_mode():
+                pyramid = [level.float() for level in (run or backbone)(torch.from_numpy(patches).to(device))]
+                found = [head(pyramid).sigmoid().cpu().numpy() for head in heads]
+            blended = blended or [np.zeros((classes.shape[1], *total.shape), np.float32) for classes in found]
+            for i, place in enumerate(batch):
+                for sums, classes in zip(blended, found, strict=True):
+                    sums[(slice(None), *place)] += weight * classes[i]
+                total[place] += weight
+            bar.update(len(batch))
+    bar.close()
+    yield finished(at, z)
+
+
+def class_probabilities(
+    image_hu: Shaped[np.ndarray, "x y z"],
+    body: Bool[np.ndarray, "x y z"],
+    backbone: FPN3d,
+    heads: Sequence[nn.Module],
+    *,
+    overlap: float = 0.5,
+) -> list[Float32[np.ndarray, "_ x y z"]]:
+    """All slabs of `probability_slabs` in one array a head."""
+    whole: list[np.ndarray] = []
+    for place, parts in probability_slabs(image_hu, body, backbone, heads, overlap=overlap):
+        whole = whole or [np.zeros((len(part), *image_hu.shape), np.float32) for part in parts]
+        for classes, part in zip(whole, parts, strict=True):
+            classes[..., place] = part
+    return whole
+
+
+def labels_of(probabilities: Float32[np.ndarray, "c x y z"], numbers: Sequence[int]) -> Integer[np.ndarray, "x y z"]:
+    """The number of the likeliest class where its probability is at least 0.5, else 0."""
+    likeliest = probabilities.argmax(axis=0)
+    certain = np.take_along_axis(probabilities, likeliest[None], axis=0)[0] >= THRESHOLD
+    return np.where(certain, np.array(numbers, label_dtype(numbers))[likeliest], 0)
+
+
+def label_dtype(numbers: Sequence[int]) -> type[np.generic]:
+    """uint8 where it holds all numbers, else int16."""
+    return np.uint8 if max(numbers) < 256 else np.int16
+
+
+def segment(
+    volume: Volume,
+    backbone: FPN3d,
+    head: SegmentationHead,
+    *,
+    device: str | torch.device = "auto",
+    precision: Precision = "auto",
+    overlap: float = 0.5,
+    progress: bool = True,
+) -> Volume:
+    """The structures of a scan as labels on its own grid, with its affine.
+
+    Memory stays bounded by slabs: 117 classes of a 512x512x600 CT take less than 8 GB.
+
+    Args:
+        volume: a scan in HU, any orientation.
+        head: as trained on this backbone's features; its `label_names` say what the numbers mean.
+        device, precision, overlap: as of `embed`.
+
+    Returns:
+        uint8, or int16 where numbers exceed 255; 0 is none of the structures.
+
+    Raises:
+        ValueError: the head belongs to another backbone, or the scan holds NaN or no body.
+    """
+    check_backbone(head, backbone)
+    recipe, numbers = backbone.recipe, list(head.label_names)
+    scan = prepare_hu(volume, recipe)
+    body = body_mask(scan.image, body_hu=recipe.body_hu)
+    where = pick_device(device)
+    size = tuple(min(n, m) for n, m in zip(scan.shape, recipe.patch_size, strict=True))
+    corner = [(n - m) // 2 for n, m in zip(scan.shape, size, strict=True)]
+    middle = scan.image[tuple(slice(c, c + m) for c, m in zip(corner, size, strict=True))]
+    sample = torch.from_numpy(scale_hu(middle, recipe.window_hu))[None, None]
+    run = backbone_runner(backbone, sample, device=where, precision=precision)
+    network = copy.deepcopy(head.network).to(where).eval()
+    labels = np.zeros(scan.shape, label_dtype(numbers))
+    slabs = probability_slabs(scan.image, body, backbone, [network], overlap=overlap, run=run, progress=progress)
+    for place, (classes,) in slabs:
+        labels[..., place] = labels_of(classes, numbers)
+    return Volume(labels, scan.affine).onto(volume, order=0, fill=0)
+
+
+def _shift(array: np.ndarray, slices: int) -> None:
+    """Drop the first slices; what comes in at the end is 0."""
+    kept = array.shape[-1] - slices
+    if kept > 0:
+        array[..., :kept] = array[..., slices:].copy()
+    array[..., max(kept, 0) :] = 0

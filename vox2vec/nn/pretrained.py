@@ -67,7 +67,7 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
         return _released(name, True)
     if _REPOSITORY_ID.fullmatch(name) and not name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         repository, _, revision = name.partition("@")
-        return backbone_from_file(_from_hub(repository, None, revision or None))
+        return backbone_from_file(from_hub(repository, None, revision or None))
     raise FileNotFoundError(
         f"there are no weights at {name}; give a file, a Hub repository (owner/name), or one of {', '.join(_RELEASED)}"
     )
@@ -85,7 +85,7 @@ def fingerprint(backbone: FPN3d) -> str:
 def _released(name: str, pretrained: bool) -> FPN3d:
     if not pretrained:
         return FPN3d().eval()
-    backbone = backbone_from_file(_from_hub(REPOSITORY, f"vox2vec_{name}.pt", REVISION))
+    backbone = backbone_from_file(from_hub(REPOSITORY, f"vox2vec_{name}.pt", REVISION))
     if architecture_of(backbone) != architecture_of(FPN3d()):
         raise ValueError(
             f"the released weights must be those of {architecture_of(FPN3d())}, got {architecture_of(backbone)}; "
@@ -94,7 +94,7 @@ def _released(name: str, pretrained: bool) -> FPN3d:
     return backbone
 
 
-def _from_hub(repository: str, filename: str | None, revision: str | None) -> str:
+def from_hub(repository: str, filename: str | None, revision: str | None) -> str:
     """The path of a file in the local cache, downloaded if it is not there yet."""
     wanted = filename or "backbone.safetensors"
     try:
@@ -122,7 +122,7 @@ def _only_weights(repository: str, revision: str | None) -> str:
             f"the Hub repository {repository} must have backbone.safetensors, or a single file of weights; got "
             f"{found or 'none'}. Download the one you mean and pass the file"
         )
-    return _from_hub(repository, found[0], revision)
+    return from_hub(repository, found[0], revision)
 
 
 def _offline(repository: str, filename: str, revision: str | None) -> str:
