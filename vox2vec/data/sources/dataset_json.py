@@ -36,7 +36,7 @@ def dataset_json(path: Path, *, name: str | None = None) -> ListedSource:
         for id, (_, label) in pairs.items()
         if id in scans and label is not None and label.is_file()
     }
-    return ListedSource(name, scans, labels, missing, _label_names(fields))
+    return ListedSource(name, scans, labels, missing, label_names_of(fields))
 
 
 def msd(root: Path, task: str | None = None) -> ListedSource:
@@ -70,7 +70,7 @@ def _task_in_tar(path: Path) -> ListedSource:
         raise ValueError(f"{path} must hold imagesTr/*.nii.gz, found none")
     fields = json.loads(tar_member(path, "dataset.json") or "{}")
     _check_ct(fields, path)
-    return ListedSource(f"MSD {path.stem}", scans, labels, (), _label_names(fields))
+    return ListedSource(f"MSD {path.stem}", scans, labels, (), label_names_of(fields))
 
 
 def _fields(path: Path) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _check_ct(fields: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path} must describe CT of one channel, it says {', '.join(map(str, names))}")
 
 
-def _label_names(fields: Mapping[str, Any]) -> dict[int, str]:
+def label_names_of(fields: Mapping[str, Any]) -> dict[int, str]:
     """Of {"1": "liver"} (MSD) or {"liver": 1} (nnU-Net)."""
     pairs = fields.get("labels", {}).items()
     swapped = [(k, v) if str(k).isdigit() else (v, k) for k, v in pairs if not isinstance(v, (list, tuple))]
