@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vox2vec.cli.main import main
 from vox2vec.data.phantom import phantom
 from vox2vec.geometry import Box
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.recipe import Recipe
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -62,9 +64,35 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
             small += " --accelerator cpu"
             assert main([*words[:-1], "2", *small.split()]) == 0
             assert {"backbone.safetensors", "last.ckpt"} <= set(os.listdir("run"))
+        if words[0] == "eval":
+            _labelled(folder)
+            small = "--epochs 1 --num_batches_per_epoch 2 --batch_size 2 --num_workers 0 --accelerator cpu --lr 0.01"
+            coarse = [word.replace("run/backbone", "coarse").replace("scans", "patients") for word in words]
+            assert main([*coarse, *small.split()]) == 0
+        if words[0] == "compare":
+            for setup in ("fine-tuning", "from_scratch"):
+                shutil.copytree("probing", setup)
+            assert main(words) == 0
+            assert "| fine-tuning - probing, linear |" in capsys.readouterr().out
+        if words[0] == "segment":
+            assert main([word.replace("run/backbone", "coarse") for word in words]) == 0
+            assert "6 6:" in capsys.readouterr().out
         if words[0] == "embed":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
             assert {"slices.png", "pca.png", "similarity.png"} == set(os.listdir("figures"))
+
+
+def _labelled(folder: Path) -> None:
+    """Six patients with labels, and coarse weights."""
+    for name in ("patients", "labels"):
+        (folder / name).mkdir()
+    for seed in range(6):
+        patient = phantom(seed, spacing_mm=(14, 14, 14))
+        patient.volume.save(folder / "patients" / f"p{seed}.nii.gz")
+        patient.labels.save(folder / "labels" / f"p{seed}.nii.gz")
+    backbone = _tiny()
+    backbone.recipe = Recipe(spacing_mm=(14, 14, 14), patch_size=(16, 16, 16))
+    vox2vec.save_backbone(backbone, folder / "coarse.safetensors")
 
 
 def _tiny() -> FPN3d:

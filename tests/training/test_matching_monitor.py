@@ -10,11 +10,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from tests.data.scans import RECIPE, body, stored
+from vox2vec.data.datasets import PairBatches
 from vox2vec.data.deformation import BentPair, draw_deformation
 from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training import matching_monitor as module
-from vox2vec.training.datamodule import CountBatches, PairData
+from vox2vec.training.datamodule import CountBatches, EndlessData
 from vox2vec.training.matching_monitor import MatchingMonitor, matching_errors, recall
 from vox2vec.training.pretraining import Pretraining
 from vox2vec.volume import Volume
@@ -77,7 +78,9 @@ def test_it_logs_draws_and_changes_nothing(tmp_path):
     def trained(callbacks):
         torch.manual_seed(0)
         model = Pretraining(_backbone())
-        data = PairData(cache, cache.entries(), seed=0, batch_size=2, patches_per_volume=1, max_pairs=30)
+        data = EndlessData(
+            PairBatches(cache, cache.entries(), seed=0, batch_size=2, patches_per_volume=1, max_pairs=30)
+        )
         logger = pl.loggers.CSVLogger(tmp_path / str(len(callbacks)))
         pl.Trainer(
             max_steps=4, limit_train_batches=2, accelerator="cpu", logger=logger, enable_checkpointing=False,

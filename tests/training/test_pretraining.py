@@ -76,7 +76,7 @@ def test_micro_batches_keep_no_activations(batches):
 
 def test_the_memory_format_changes_nothing_but_the_time(batches):
     one, other = (_module(channels_last=last).embedded(batches[0])[1][0] for last in (True, False))
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)  # of unit vectors
 
 
 def test_vicreg_is_an_objective_with_an_expander(batches):

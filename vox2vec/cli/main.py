@@ -19,6 +19,9 @@ COMMANDS = {
     "warmup-cache": "vox2vec.cli.warmup_cache",
     "cache": "vox2vec.cli.cache",
     "pretrain": "vox2vec.cli.pretrain",
+    "eval": "vox2vec.cli.eval",
+    "compare": "vox2vec.cli.compare",
+    "segment": "vox2vec.cli.segment",
 }
 
 

@@ -17,9 +17,10 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from vox2vec.cli.machine import add_machine_arguments, precision_of
 from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, names_data, sources_of
 from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import labels_in, large_enough
+from vox2vec.data.datasets import PairBatches, labels_in, large_enough
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.phantoms import Phantoms
@@ -34,7 +35,7 @@ from vox2vec.geometry import Box
 from vox2vec.inference.embedding import Embedding
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.datamodule import CountBatches, PairData
+from vox2vec.training.datamodule import CountBatches, EndlessData
 from vox2vec.training.matching_monitor import MatchingMonitor
 from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.pretraining import Pretraining, SpatialRanges
@@ -161,7 +162,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     training.add_argument("--seed", type=int, default=0, help="of weights, patches and augmentations (default: 0)")
     training.add_argument("--resume", action="store_true", help="go on from the log folder's last.ckpt")
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: auto, the fastest)")
+    add_machine_arguments(machine)
     machine.add_argument("--devices", metavar="N", type=int, default=1, help="on each node (default: 1)")
     machine.add_argument("--num_nodes", metavar="N", type=int, default=1, help="(default: 1)")
     machine.add_argument(
@@ -179,11 +180,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--compile",
         action="store_true",
         help="compile the backbone (default: no, minutes at the start that short runs do not earn back)",
-    )
-    machine.add_argument(
-        "--precision",
-        choices=("32", "bf16", "16"),
-        help="(default: bf16 on a GPU that has it, half the memory; else 32, exact everywhere)",
     )
     return parser
 
@@ -302,16 +298,16 @@ def _module(arguments: argparse.Namespace, recipe: Any) -> Pretraining:
     )
 
 
-def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> PairData:
-    return PairData(
+def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> EndlessData[PairBatches]:
+    batches = PairBatches(
         cache,
         entries,
-        num_workers=arguments.num_workers,
         seed=arguments.seed,
         batch_size=arguments.batch_size,
         patches_per_volume=arguments.patches_per_volume or arguments.batch_size,
         max_pairs=arguments.max_num_voxels,
     )
+    return EndlessData(batches, num_workers=arguments.num_workers)
 
 
 def _monitor(
@@ -350,7 +346,7 @@ def _trainer(arguments: argparse.Namespace, board: TensorBoardLogger, watchers: 
         accelerator=arguments.accelerator,
         devices=arguments.devices,
         num_nodes=arguments.num_nodes,
-        precision=_precision(arguments),
+        precision=precision_of(arguments),
         max_steps=arguments.max_steps,
         limit_train_batches=arguments.num_batches_per_epoch,
         gradient_clip_val=1.0,
@@ -371,13 +367,6 @@ def _trainer(arguments: argparse.Namespace, board: TensorBoardLogger, watchers: 
     )
 
 
-def _precision(arguments: argparse.Namespace) -> Any:
-    if arguments.precision is not None:
-        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[arguments.precision]
-    on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-
-
 def _check_that_ranks_agree(backbone: FPN3d) -> None:
     """Every rank must end with rank 0's weights; running statistics are each rank's own unless synchronised."""
     if world_size() == 1:
@@ -387,7 +376,9 @@ def _check_that_ranks_agree(backbone: FPN3d) -> None:
         raise RuntimeError("the ranks ended with different weights; run again with another version of torch")
 
 
-def _plan(arguments: argparse.Namespace, module: Pretraining, data: PairData, trainer: pl.Trainer) -> str:
+def _plan(
+    arguments: argparse.Namespace, module: Pretraining, data: EndlessData[PairBatches], trainer: pl.Trainer
+) -> str:
     """What the run will do, with time and memory from a few steps of a copy, on the run's device and precision."""
     device = trainer.strategy.root_device
     trial, batch = copy.deepcopy(module).to(device), data.batches[0]

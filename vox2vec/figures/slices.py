@@ -20,7 +20,7 @@ _INCHES = 3.6  # height of a row
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     name: str
     horizontal: int  # the patient's axis from left to right of the picture, drawn from its far end
     vertical: int
@@ -28,7 +28,7 @@ class _View:
 
 
 # Radiological: the patient's right is on the left, and one looks from the feet; sagittal slices face left.
-_VIEWS = (_View("axial", 0, 1, "RLPA"), _View("coronal", 0, 2, "RLIS"), _View("sagittal", 1, 2, "APIS"))
+VIEWS = (View("axial", 0, 1, "RLPA"), View("coronal", 0, 2, "RLIS"), View("sagittal", 1, 2, "APIS"))
 
 
 def slices_figure(
@@ -50,7 +50,7 @@ def slices_figure(
     scan = upright(volume)
     point = middle_of_body(scan) if point_mm is None else np.asarray(point_mm, dtype=np.float64)
     fig = figure_of_rows(scan, 1, title)
-    for axes, view in zip(fig.axes, _VIEWS, strict=True):
+    for axes, view in zip(fig.axes, VIEWS, strict=True):
         draw_slice(axes, scan, view, point, grey=window_hu)
         axes.set_title(f"{view.name}, {_position(view, point)}", color=INK, fontsize=9)
     scale_bar(fig.axes[0])
@@ -78,7 +78,7 @@ def overlay_figure(
     point = middle_of_body(scan) if point_mm is None else np.asarray(point_mm, dtype=np.float64)
     fig = figure_of_rows(scan, 2, title, margin_inches=margin_inches)
     for i, axes in enumerate(fig.axes):
-        view = _VIEWS[i % 3]
+        view = VIEWS[i % 3]
         draw_slice(axes, scan, view, point, grey=SOFT_TISSUE_HU)
         if i < 3:
             axes.set_title(f"{view.name}, {_position(view, point)}", color=INK, fontsize=9)
@@ -107,7 +107,7 @@ def middle_of_body(scan: Volume) -> np.ndarray:
 def figure_of_rows(scan: Volume, rows: int, title: str | None, *, margin_inches: float = 0.0) -> Figure:
     """Empty axes for the three views in each row, wide as the patient."""
     extent = np.array(scan.shape) * scan.spacing_mm
-    widths = [extent[view.horizontal] / max(extent[1], extent[2]) for view in _VIEWS]
+    widths = [extent[view.horizontal] / max(extent[1], extent[2]) for view in VIEWS]
     width = _INCHES * sum(widths) + 0.6
     share = width / (width + margin_inches)
     fig = figure(width + margin_inches, (_INCHES + 0.3) * rows + (0.4 if title else 0.1))
@@ -126,7 +126,7 @@ def figure_of_rows(scan: Volume, rows: int, title: str | None, *, margin_inches:
 def draw_slice(
     axes: Axes,
     scan: Volume,
-    view: _View,
+    view: View,
     point_mm: np.ndarray,
     *,
     grey: tuple[float, float] | None = None,
@@ -155,6 +155,6 @@ def draw_slice(
         letter_the_borders(axes, view.letters)
 
 
-def _position(view: _View, point: np.ndarray) -> str:
+def _position(view: View, point: np.ndarray) -> str:
     depth = ({0, 1, 2} - {view.horizontal, view.vertical}).pop()
     return f"{'xyz'[depth]} = {point[depth]:.0f} mm"

@@ -1,34 +1,30 @@
 """The cache as a stream of batches for a Lightning trainer."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import BatchOrder, PairBatch, PairBatches, one_thread
-from vox2vec.data.entry import Entry
+from vox2vec.data.datasets import BatchOrder, LabelledBatches, PairBatches, one_thread
+
+_Batches = TypeVar("_Batches", PairBatches, LabelledBatches)
 
 
-class PairData(pl.LightningDataModule):
-    """Pairs of patches for one rank; its state in a checkpoint is the number of batches used.
+class EndlessData(pl.LightningDataModule, Generic[_Batches]):
+    """An endless stream of batches for one rank; its state in a checkpoint is the number of batches used.
 
     Attributes:
-        batches: the stream, by number.
-
-    Args:
-        options: of `PairBatches`.
+        batches: the stream, by number: `PairBatches` or `LabelledBatches`.
     """
 
-    def __init__(self, cache: Cache, entries: Sequence[Entry], *, num_workers: int = 0, **options: Any) -> None:
+    def __init__(self, batches: _Batches, *, num_workers: int = 0) -> None:
         super().__init__()
-        self.batches = PairBatches(cache, entries, **options)
+        self.batches: _Batches = batches
         self._num_workers = num_workers
         self._state: dict[str, int] | None = None
         self._order: BatchOrder | None = None
 
-    def train_dataloader(self) -> DataLoader[PairBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Endless; epochs are the trainer's `limit_train_batches`."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         self._order = BatchOrder(rank=rank, world_size=world_size)
@@ -60,7 +56,7 @@ class PairData(pl.LightningDataModule):
 
 
 class CountBatches(pl.Callback):
-    """Tells `PairData` which batches are done."""
+    """Tells `EndlessData` which batches are done."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         trainer.datamodule.advance()  # type: ignore[attr-defined]

@@ -1,26 +1,21 @@
 """Heads trained beside a pre-training on labelled CTs, to see what the frozen features are worth while they change."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import nn
 
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
-from vox2vec.geometry import Box
-from vox2vec.inference.segmentation import class_probabilities
-from vox2vec.losses.segmentation import bce_dice
-from vox2vec.metrics.overlap import dice
+from vox2vec.metrics.intervals import mean_of_structures
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.heads import LinearHead, NonLinearHead
-from vox2vec.preprocessing.intensity import scale_hu
+from vox2vec.training.segmentation import dice_tables, evaluating, fresh_heads, head_losses
 
 _logger = logging.getLogger(__name__)
 
@@ -74,10 +69,7 @@ class OnlineProbe(pl.Callback):
 
     def start(self, backbone: FPN3d) -> None:
         """Fresh heads, on the backbone's device; by itself for features that no longer change."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed)
-            shape = (backbone.base_channels, backbone.num_scales, len(self._names))
-            self.heads = nn.ModuleDict({"linear": LinearHead(*shape), "nonlinear": NonLinearHead(*shape)})
+        self.heads = nn.ModuleDict(fresh_heads(backbone, len(self._names), ("linear", "nonlinear"), seed=self._seed))
         self.heads.to(next(backbone.parameters()).device)
         self._optimizer = torch.optim.Adam(self.heads.parameters(), lr=self._learning_rate)
         if self._waiting is not None:
@@ -100,32 +92,19 @@ class OnlineProbe(pl.Callback):
             raise RuntimeError("the heads are made by `start`, or when fitting starts")
         batch = self._batches[self._step]
         self._step += 1
-        device = next(self.heads.parameters()).device
-        patches = np.stack([scale_hu(patch[0].numpy(), backbone.recipe.window_hu) for patch in batch.patches_hu])
-        with _frozen(backbone), torch.no_grad():
-            pyramid = backbone(torch.from_numpy(patches)[:, None].to(device))
-        targets = one_hot(batch.labels.to(device), list(self._names))
         self.heads.train()
-        losses = {name: bce_dice(head(pyramid), targets, batch.body.to(device)) for name, head in self.heads.items()}
+        losses = head_losses(backbone, self.heads, list(self._names), batch, frozen=True)
         self._optimizer.zero_grad()
-        sum(losses.values(), torch.zeros((), device=device)).backward()
+        torch.stack(list(losses.values())).sum().backward()
         self._optimizer.step()
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def judge(self, backbone: FPN3d) -> dict[str, dict[str, float]]:
         """For each head the Dice of each structure, and their mean as "dice", over the validation CTs."""
         self.heads.eval()
-        scores: dict[str, list[list[float]]] = {name: [] for name in self.heads}
-        with _frozen(backbone):
-            for entry in self.val:
-                scan = self._cache.open(entry)
-                whole = Box((0, 0, 0), scan.shape)
-                image, body, labels = scan.image_hu(whole), scan.body(whole), scan.labels(whole)
-                found = class_probabilities(image, body, backbone, list(self.heads.values()))
-                for table, classes in zip(scores.values(), found, strict=True):
-                    pairs = zip(classes >= 0.5, self._names, strict=True)
-                    table.append([dice(mask, labels == number) for mask, number in pairs])
-        return {name: self._means(np.array(table)) for name, table in scores.items()}
+        with evaluating(backbone):
+            tables = dice_tables(self._cache, self.val, backbone, self.heads, list(self._names))
+        return {name: self._means(table) for name, table in tables.items()}
 
     def state_dict(self) -> dict[str, Any]:
         if self._optimizer is None:
@@ -145,26 +124,9 @@ class OnlineProbe(pl.Callback):
 
     def _means(self, table: Float[np.ndarray, "s c"]) -> dict[str, float]:
         present = ~np.isnan(table)
-        names = [name for name, there in zip(self._names.values(), present.any(axis=0), strict=True) if there]
-        means = np.nanmean(table[:, present.any(axis=0)], axis=0) if names else np.array([])
         absent = int((~present).sum())
         if absent:
             _logger.info("left %d absent structures of %d validation CTs out of the Dice", absent, len(table))
-        told = dict(zip(names, means.tolist(), strict=True))
-        return told | ({"dice": float(means.mean())} if names else {})
-
-
-def one_hot(labels: Int64[Tensor, "n x y z"], numbers: Sequence[int]) -> Float[Tensor, "n c x y z"]:
-    """1 where the label is the class's number."""
-    return torch.stack([labels == number for number in numbers], dim=1).float()
-
-
-@contextmanager
-def _frozen(backbone: FPN3d) -> Iterator[None]:
-    """Eval mode for a while: no statistics are taken."""
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        yield
-    finally:
-        backbone.train(was_training)
+        means = {name: mean_of_structures(table[:, [i]]) for i, name in enumerate(self._names.values())}
+        told = {name: mean for name, mean in means.items() if np.isfinite(mean)}
+        return told | ({"dice": mean_of_structures(table)} if told else {})

@@ -1,0 +1,52 @@
+"""`vox2vec compare RUN RUN ...`: evaluations side by side."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vox2vec.cli.comparison import comparison_table, differences_table, print_table
+from vox2vec.figures.charts import dice_figure
+from vox2vec.training.evaluation import METRICS
+from vox2vec.training.results import Results, summary
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """The arguments of `vox2vec compare`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "compare",
+        help="evaluations side by side",
+        description="Print the runs' Dice as a table, setups by rows and structures by columns, mean ± SD over folds, "
+        "beside the published rows where it is BTCV; and each run less the first, paired by patient.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="log folders of eval.py, or results.json")
+    parser.add_argument("--metric", choices=METRICS, default="dice", help="(default: dice, the official protocol's)")
+    parser.add_argument("-o", "--output", metavar="PNG", type=Path, help="draw it too")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Two tables, and the figure if asked."""
+    if arguments.output is not None and not arguments.output.resolve().parent.is_dir():
+        raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
+    runs = {_name(path): Results.read(path) for path in arguments.runs}
+    print_table(*comparison_table(runs, metric=arguments.metric))
+    header, rows = differences_table(runs, metric=arguments.metric)
+    if rows:
+        print()
+        print_table(header, rows)
+    if arguments.output is not None:
+        scores = {
+            f"{name}, {head}": {
+                row.structure: row.mean
+                for row in summary(results)
+                if row.head == head and row.metric == arguments.metric
+            }
+            for name, results in runs.items()
+            for head in results.heads
+        }
+        dice_figure(scores, title=arguments.metric.replace("_", " ")).savefig(arguments.output)
+        print(arguments.output)
+
+
+def _name(path: Path) -> str:
+    return (path.parent if path.suffix == ".json" else path).resolve().name

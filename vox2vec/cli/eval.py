@@ -1,0 +1,340 @@
+"""`vox2vec eval`: probing, fine-tuning and training from scratch on labelled CTs, in folds by patient."""
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vox2vec.cli.comparison import paper_table, print_table
+from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
+from vox2vec.cli.machine import add_machine_arguments, precision_of
+from vox2vec.cli.sources import add_cache_arguments
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import labels_in
+from vox2vec.data.entry import Entry
+from vox2vec.data.sources.source import Source
+from vox2vec.data.splits import FOLDS, Split, few_shot, published_split, splits_from_file
+from vox2vec.data.warm_up import warm_up
+from vox2vec.figures.charts import dice_figure
+from vox2vec.figures.segmentation import segmentation_figure
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.pretrained import fingerprint, load_backbone
+from vox2vec.reading.labels import read_labels
+from vox2vec.recipe import PAPER
+from vox2vec.training.fold import FOLD, Protocol, found_labels, run_fold
+from vox2vec.training.results import Results, Row, summary, write_summary
+
+SETUPS = ("probing", "fine-tuning", "from_scratch")
+_THAWED_SHARE = 0.2  # of the learning rate, for a thawed backbone, as the released code meant
+_SETTINGS = "settings.json"
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """The arguments of `vox2vec eval`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "eval",
+        help="segment labelled CTs with a backbone, in folds",
+        description="Train heads on a backbone, frozen or not, and test them on whole CTs of other patients. The "
+        "defaults are the published protocol. The log folder gets results.json, summary.csv, figures, the heads and "
+        "the labels they found; run again, a killed evaluation goes on where it was.",
+    )
+    add_cache_arguments(parser)
+    parser.set_defaults(spacing=None, patch_size=None)  # those of the weights, where there are any
+    parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--setup", choices=SETUPS, required=True)
+    parser.add_argument(
+        "--ckpt",
+        metavar="WEIGHTS",
+        help="contrastive, vicreg, a file, a Hub repository; random: fresh weights, with batch norms "
+        "measured on the CTs to learn from, to compare with",
+    )
+    parser.add_argument("--split", default="0", help="0 to 4, or all (default: 0)")
+    parser.add_argument(
+        "--splits_file",
+        metavar="JSON",
+        type=Path,
+        help='your own splits, {"0": {"train": [ids], "val": [ids], "test": [ids]}} (default: five folds by patient)',
+    )
+    add_labelled_arguments(parser)
+    network = parser.add_argument_group("network", "of random weights and of training from scratch")
+    network.add_argument("--base_channels", metavar="N", type=int, default=16, help="(default: 16, published)")
+    network.add_argument("--num_scales", metavar="N", type=int, default=6, help="(default: 6, published)")
+    data = parser.add_argument_group("protocol")
+    data.add_argument("--train_size", metavar="N", type=int, help="labelled scans to learn from (default: all)")
+    data.add_argument(
+        "--num_val_scans",
+        metavar="N",
+        type=int,
+        default=1,
+        help="to choose the epoch by; 0: take the last (default: 1, published, and noisy)",
+    )
+    data.add_argument(
+        "--heads",
+        nargs="+",
+        choices=("linear", "nonlinear"),
+        help="(default: both for probing; linear where the backbone learns, published)",
+    )
+    published = Protocol()
+    data.add_argument("--epochs", metavar="N", type=int, default=published.epochs, help="(default: 150, published)")
+    data.add_argument(
+        "--num_batches_per_epoch",
+        metavar="N",
+        type=int,
+        default=published.batches_per_epoch,
+        help="(default: 300, published)",
+    )
+    data.add_argument(
+        "--batch_size", metavar="PATCHES", type=int, default=published.batch_size, help="(default: 7, published)"
+    )
+    data.add_argument("--lr", type=float, default=published.learning_rate, help="Adam (default: 3e-4, published)")
+    data.add_argument(
+        "--freeze_epochs",
+        metavar="N",
+        type=int,
+        default=50,
+        help="of fine-tuning, before the backbone thaws (default: 50)",
+    )
+    data.add_argument(
+        "--backbone_lr",
+        metavar="LR",
+        type=float,
+        help="of a thawed backbone (default: a fifth of --lr in fine-tuning, --lr from scratch)",
+    )
+    data.add_argument("--val_every", metavar="EPOCHS", type=int, default=published.val_every, help="(default: 10)")
+    data.add_argument(
+        "--save_every",
+        metavar="STEPS",
+        type=int,
+        default=published.save_every,
+        help="between two checkpoints to go on from (default: 300)",
+    )
+    data.add_argument(
+        "--seed", type=int, default=0, help="of heads, patches, random weights, --train_size (default: 0)"
+    )
+    machine = parser.add_argument_group("machine")
+    add_machine_arguments(machine)
+    machine.add_argument("--num_workers", metavar="N", type=int, default=2, help="(default: 2)")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Every named data set and fold; files and a table at the end."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".*LeafSpec\)` is deprecated")  # Lightning's own, of torch 2.13
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint")  # `EndlessData` knows its place
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # the frozen backbone
+    _check(arguments)
+    backbone = _backbone(arguments)
+    sets = labelled_sets(arguments)
+    finished = {}
+    for name, source in sets.items():
+        finished[name] = _evaluate(arguments, backbone, source, arguments.log_dir / name)
+    if arguments.dataset == "paper":
+        print_table(*paper_table(finished))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.splits_file is None and arguments.split not in ("all", *map(str, range(FOLDS))):
+        raise ValueError(f"--split must be 0 to {FOLDS - 1}, or all; got {arguments.split!r}")
+    if arguments.setup == "from_scratch" and arguments.ckpt is not None:
+        raise ValueError("--setup from_scratch starts from fresh weights; leave --ckpt out, or take fine-tuning")
+    if arguments.setup != "from_scratch" and arguments.ckpt is None:
+        raise ValueError(
+            f"--setup {arguments.setup} needs --ckpt: contrastive, vicreg, a file or a Hub repository; "
+            "--ckpt random compares with untrained weights"
+        )
+    least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1}
+    for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0}.items():
+        if getattr(arguments, name) < low:
+            raise ValueError(f"--{name} must be at least {low}, got {getattr(arguments, name)}")
+
+
+def _backbone(arguments: argparse.Namespace) -> FPN3d:
+    """The network to start from, with the recipe to prepare CTs by."""
+    asked: dict[str, Any] = {
+        name: tuple(value)
+        for name, value in (("spacing_mm", arguments.spacing), ("patch_size", arguments.patch_size))
+        if value is not None
+    }
+    if arguments.ckpt not in (None, "random"):
+        backbone = load_backbone(arguments.ckpt)
+        for name, value in asked.items():
+            wanted = getattr(backbone.recipe, name)
+            if wanted != value:
+                raise ValueError(
+                    f"CTs must be prepared as for the pre-training, {name} {wanted}; got {value}. "
+                    "Leave --spacing and --patch_size out: the weights say them"
+                )
+        return backbone
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        backbone = FPN3d(base_channels=arguments.base_channels, num_scales=arguments.num_scales).eval()
+    backbone.recipe = replace(PAPER, **asked)
+    return backbone
+
+
+def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, Split]:
+    """The asked ones, by name."""
+    if arguments.splits_file is not None:
+        splits = splits_from_file(arguments.splits_file, source.ids)
+    else:
+        splits = {
+            str(fold): published_split(list(source.ids), fold, num_val=arguments.num_val_scans) for fold in range(FOLDS)
+        }
+    if arguments.split not in ("all", *splits):
+        raise ValueError(f"--split must be one of {', '.join(splits)}, or all; got {arguments.split!r}")
+    chosen = splits if arguments.split == "all" else {arguments.split: splits[arguments.split]}
+    if arguments.train_size is None:
+        return chosen
+    return {name: few_shot(split, arguments.train_size, seed=arguments.seed) for name, split in chosen.items()}
+
+
+def _evaluate(arguments: argparse.Namespace, backbone: FPN3d, source: Source, log_dir: Path) -> Results:
+    """All folds of one data set that are not finished, and the files for a person."""
+    splits = _splits(arguments, source)
+    cache = Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table)
+    report = warm_up(cache, [source], labels=True, num_workers=arguments.num_workers)
+    for failure in report.failed:
+        print(f"left out: {failure.path}: {failure.reason}", file=sys.stderr)
+    keys = {cache.key(source, id, labels=True) for id in source.ids}
+    entries = {entry.id: entry for entry in cache.entries() if entry.key in keys}
+    names = dict(sorted((source.label_names or labels_in(cache, list(entries.values()))).items()))
+    protocol = _protocol(arguments)
+    settings = _settings(arguments, backbone, source, names, protocol)
+    _keep_settings(log_dir, settings)
+    results = Results(settings, {str(number): name for number, name in names.items()}, {})
+    for fold, split in splits.items():
+        print(
+            f"{source.name}, fold {fold}: {len(split.train)} CTs to learn from, {len(split.val)} to choose by, "
+            f"{len(split.test)} to test on"
+        )
+        torch.manual_seed(arguments.seed)
+        run_fold(protocol, cache, entries, source, split, names, backbone, _folder(log_dir, fold))
+        results = _written(log_dir, settings, names)
+        _say(summary(results))
+    _draw(results, source, entries, log_dir)
+    return results
+
+
+def _protocol(arguments: argparse.Namespace) -> Protocol:
+    frozen = {"probing": None, "fine-tuning": arguments.freeze_epochs, "from_scratch": 0}[arguments.setup]
+    rate = arguments.backbone_lr
+    if rate is None and arguments.setup == "fine-tuning":
+        rate = _THAWED_SHARE * arguments.lr
+    return Protocol(
+        heads=tuple(arguments.heads or (("linear", "nonlinear") if frozen is None else ("linear",))),
+        epochs=arguments.epochs,
+        batches_per_epoch=arguments.num_batches_per_epoch,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.lr,
+        backbone_learning_rate=rate,
+        frozen_epochs=frozen,
+        fresh=arguments.ckpt == "random",
+        val_every=arguments.val_every,
+        save_every=arguments.save_every,
+        num_workers=arguments.num_workers,
+        accelerator=arguments.accelerator,
+        precision=precision_of(arguments),
+        seed=arguments.seed,
+    )
+
+
+def _settings(
+    arguments: argparse.Namespace, backbone: FPN3d, source: Source, names: Mapping[int, str], protocol: Protocol
+) -> dict[str, Any]:
+    """What makes one run comparable with another, and what must not change when it goes on."""
+    machine = ("num_workers", "accelerator", "save_every")
+    return {
+        "setup": arguments.setup,
+        "data": source.name,
+        "structures": {str(number): name for number, name in names.items()},
+        "weights": arguments.ckpt or "fresh",
+        "fingerprint": fingerprint(backbone),
+        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
+        "recipe": backbone.recipe.as_dict(),
+        "table": not arguments.no_table,
+        "train_size": arguments.train_size,
+        "num_val_scans": arguments.num_val_scans,
+        "splits": str(arguments.splits_file) if arguments.splits_file else "published",
+        "protocol": {name: value for name, value in vars(protocol).items() if name not in machine},
+        "versions": {name: version(name) for name in ("vox2vec", "torch", "numpy", "monai", "pytorch-lightning")},
+    }
+
+
+def _keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Write them where the run is new; refuse to go on with others."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    path = log_dir / _SETTINGS
+    told = json.loads(json.dumps(settings))
+    if not path.exists():
+        path.write_text(json.dumps(told, indent=1))
+        return
+    before = json.loads(path.read_text())
+    changed = [name for name in told if name not in ("versions", "weights") and told[name] != before.get(name)]
+    if changed:
+        raise ValueError(
+            f"{log_dir} holds a run with other settings ({', '.join(changed)}); go on with the same, or take another "
+            "--log_dir"
+        )
+
+
+def _written(log_dir: Path, settings: Mapping[str, Any], names: Mapping[int, str]) -> Results:
+    """results.json and summary.csv of all folds that are finished."""
+    folds = {
+        path.parent.name.removeprefix("fold_"): json.loads(path.read_text())
+        for path in sorted(log_dir.glob(f"fold_*/{FOLD}"))
+    }
+    told = json.loads(json.dumps({**settings, "command": sys.argv}))
+    results = Results(told, {str(number): name for number, name in names.items()}, folds)
+    results.write(log_dir / "results.json")
+    write_summary(summary(results), log_dir / "summary.csv")
+    return results
+
+
+def _say(rows: list[Row]) -> None:
+    for row in rows:
+        if row.structure == "mean" and row.metric == "dice":
+            print(f"  {row.head}: Dice {row.mean:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f} (patients so far)")
+
+
+def _draw(results: Results, source: Source, entries: Mapping[str, Entry], log_dir: Path) -> None:
+    """The Dice of each structure, and for each head the best, the median and the worst patient."""
+    rows = [row for row in summary(results) if row.metric == "dice" and row.structure != "mean"]
+    scores = {head: {r.structure: r.mean for r in rows if r.head == head} for head in results.heads}
+    title = f"{results.name}: Dice on test patients of {source.name}"
+    dice_figure(scores, title=title).savefig(log_dir / "dice.png")
+    names = {int(number): name for number, name in results.structures.items()}
+    (log_dir / "overlays").mkdir(exist_ok=True)
+    for head in results.heads:
+        patients = results.patients(head)
+        table = results.table(head, "dice_original")
+        means = {id: np.nanmean(row) for id, row in zip(patients, table, strict=True) if np.isfinite(row).any()}
+        ordered = sorted(means, key=lambda id: float(means[id]))
+        if not ordered:
+            continue
+        for rank, id in (("worst", ordered[0]), ("median", ordered[len(ordered) // 2]), ("best", ordered[-1])):
+            truth = source.labels(id)
+            if truth is None:
+                continue
+            figure = segmentation_figure(
+                source.load(id),
+                truth,
+                read_labels(found_labels(_folder(log_dir, patients[id]), head, id)),
+                names,
+                title=f"{results.name}, {head} head, {rank} patient: {id}, Dice {means[id]:.2f}",
+            )
+            figure.savefig(log_dir / "overlays" / f"{head}_{rank}.png")
+
+
+def _folder(log_dir: Path, fold: str) -> Path:
+    return log_dir / f"fold_{fold}"

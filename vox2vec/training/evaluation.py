@@ -1,0 +1,80 @@
+"""How well heads find the structures of one labelled CT: on the prepared grid, as published, and on the CT's own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from vox2vec.data.cache import Cache
+from vox2vec.data.entry import Entry
+from vox2vec.geometry import Box
+from vox2vec.inference.segmentation import THRESHOLD, label_dtype, labels_of, probability_slabs
+from vox2vec.metrics.overlap import dice
+from vox2vec.metrics.surface import hausdorff_mm, surface_dice
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.volume import Volume
+
+METRICS = ("dice", "dice_original", "surface_dice_2mm", "hausdorff95_mm")
+
+Scores = dict[str, float | int | None]  # metric to value; None where there is nothing to measure
+
+
+def scores_of(
+    cache: Cache,
+    entry: Entry,
+    truth: Volume,
+    backbone: FPN3d,
+    heads: Mapping[str, nn.Module],
+    numbers: Sequence[int],
+) -> tuple[dict[str, dict[int, Scores]], dict[str, Volume]]:
+    """For each head the scores of each structure, and the labels that it found, on the CT's own grid.
+
+    "dice" is the official protocol's: each class by itself at 0.5, inside the body, on the prepared grid. The others
+    are of the labels that a user gets, on the grid of `truth`: Dice, surface Dice at 2 mm, 95 % Hausdorff distance.
+    "voxels_true" and "voxels_found" count on that grid: a structure without true voxels is absent and has no score, one
+    without found voxels was missed and has no distance.
+
+    Args:
+        entry: of a CT that is cached with its labels.
+        truth: the labels as they came, on the CT's own grid.
+        numbers: the label of each class.
+    """
+    scan = cache.open(entry)
+    whole = Box((0, 0, 0), scan.shape)
+    official = scan.labels(whole)
+    found = {name: np.zeros(scan.shape, label_dtype(numbers)) for name in heads}
+    counts = {name: np.zeros((len(numbers), 2), np.int64) for name in heads}  # found, found and true
+    slabs = probability_slabs(scan.image_hu(whole), scan.body(whole), backbone, list(heads.values()))
+    for place, parts in slabs:
+        for name, classes in zip(heads, parts, strict=True):
+            found[name][..., place] = labels_of(classes, numbers)
+            for i, number in enumerate(numbers):
+                mask = classes[i] >= THRESHOLD
+                both = np.count_nonzero(mask & (official[..., place] == number))
+                counts[name][i] += np.count_nonzero(mask), both
+    sizes = [int(np.count_nonzero(official == number)) for number in numbers]
+    scores, labels = {}, {}
+    for name in heads:
+        labels[name] = Volume(found[name], np.array(entry.affine)).onto(truth, order=0, fill=0)
+        scores[name] = {
+            number: {
+                "dice": 2 * int(both) / (int(marked) + size) if size else None,
+                **_on_own_grid(labels[name].image == number, truth.image == number, truth.spacing_mm),
+            }
+            for number, size, (marked, both) in zip(numbers, sizes, counts[name], strict=True)
+        }
+    return scores, labels
+
+
+def _on_own_grid(found: np.ndarray, true: np.ndarray, spacing_mm: tuple[float, float, float]) -> Scores:
+    counts: dict[str, Any] = {
+        "voxels_true": int(np.count_nonzero(true)),
+        "voxels_found": int(np.count_nonzero(found)),
+    }
+    values = {
+        "dice_original": dice(found, true),
+        "surface_dice_2mm": surface_dice(found, true, spacing_mm=spacing_mm, tolerance_mm=2.0),
+        "hausdorff95_mm": hausdorff_mm(found, true, spacing_mm=spacing_mm),
+    }
+    return {**{name: value if np.isfinite(value) else None for name, value in values.items()}, **counts}

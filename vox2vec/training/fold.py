@@ -1,0 +1,198 @@
+"""One fold of an evaluation: train on its CTs, choose by others, test on the rest."""
+
+import copy
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import LabelledBatches
+from vox2vec.data.entry import Entry
+from vox2vec.data.sources.source import Source
+from vox2vec.data.splits import Split
+from vox2vec.nn.checkpoint import save_backbone
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.head_file import KINDS, SegmentationHead, save_head
+from vox2vec.nn.pretrained import fingerprint
+from vox2vec.training.datamodule import CountBatches, EndlessData
+from vox2vec.training.evaluation import scores_of
+from vox2vec.training.segmentation import KeepBest, Segmentation, evaluating, fresh_heads, measure_statistics
+from vox2vec.training.watching import KeepLast
+
+_logger = logging.getLogger(__name__)
+_LAST = "last.ckpt"
+FOLD = "fold.json"
+"""In the folder of a finished fold: what `run_fold` returns."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How heads are trained; the defaults are the published ones.
+
+    Attributes:
+        heads: kinds, learning side by side where the backbone is frozen.
+        frozen_epochs: None: the backbone never thaws.
+        fresh: the backbone has random weights, and first measures its batch norms' statistics on the CTs to learn from.
+        val_every: epochs between two looks at the validation CTs.
+        save_every: steps between two checkpoints to go on from.
+
+    Source: METHOD.md section 4.
+    """
+
+    heads: Sequence[str] = ("linear", "nonlinear")
+    epochs: int = 150
+    batches_per_epoch: int = 300
+    batch_size: int = 7
+    learning_rate: float = 3e-4
+    backbone_learning_rate: float | None = None
+    frozen_epochs: int | None = None
+    fresh: bool = False
+    val_every: int = 10
+    save_every: int = 300
+    num_workers: int = 0
+    accelerator: str = "auto"
+    precision: Any = "32-true"
+    seed: int = 0
+
+
+def run_fold(
+    protocol: Protocol,
+    cache: Cache,
+    entries: Mapping[str, Entry],
+    source: Source,
+    split: Split,
+    names: Mapping[int, str],
+    backbone: FPN3d,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train, or go on from the folder's last.ckpt; test; leave the heads, and the backbone where it was changed.
+
+    A fold that is finished is read, not run again.
+
+    Args:
+        entries: of the cache by id; ids of the split that it lacks are skipped, and said in the result.
+        source: gives the labels on the CTs' own grids.
+        names: number to structure, in the order of the classes.
+        backbone: to start from; a copy learns.
+
+    Returns:
+        What results.json says of a fold.
+    """
+    if (folder / FOLD).exists():
+        done: dict[str, Any] = json.loads((folder / FOLD).read_text())
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    train, val, test = ([entries[id] for id in part if id in entries] for part in (split.train, split.val, split.test))
+    module = Segmentation(
+        copy.deepcopy(backbone),
+        fresh_heads(backbone, len(names), protocol.heads, seed=protocol.seed),
+        list(names),
+        frozen_epochs=protocol.frozen_epochs,
+        learning_rate=protocol.learning_rate,
+        backbone_learning_rate=protocol.backbone_learning_rate,
+    )
+    batches = LabelledBatches(cache, train, seed=protocol.seed, batch_size=protocol.batch_size)
+    if protocol.fresh:
+        measure_statistics(module.backbone, batches)
+    best = KeepBest(cache, val, every_epochs=protocol.val_every)
+    trainer = _trainer(protocol, folder, best)
+    last = folder / _LAST
+    trainer.fit(
+        module,
+        datamodule=EndlessData(batches, num_workers=protocol.num_workers),
+        ckpt_path=str(last) if last.exists() else None,
+        weights_only=True,
+    )
+    trainer.save_checkpoint(last)
+    best.restore(module)
+    scores, failed = _tested(cache, test, source, module, names, folder)
+    for kind, network in module.heads.items():
+        _save(network, kind, module.backbone, names, folder)
+    if protocol.fresh or module.learns_backbone:
+        save_backbone(module.backbone, folder / "backbone.safetensors")
+    asked = {*split.train, *split.val, *split.test}
+    result = {
+        "split": {"train": list(split.train), "val": list(split.val), "test": list(split.test)},
+        "skipped": {**dict.fromkeys(sorted(asked - set(entries)), "not in the cache"), **failed},
+        "val_dice": best.best,
+        "scores": scores,
+    }
+    partial = folder / f"{FOLD}.partial"
+    partial.write_text(json.dumps(result, allow_nan=False))
+    partial.replace(folder / FOLD)
+    last.unlink()
+    return result
+
+
+def _trainer(protocol: Protocol, folder: Path, best: KeepBest) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=protocol.accelerator,
+        devices=1,
+        precision=protocol.precision,
+        max_epochs=protocol.epochs,
+        limit_train_batches=protocol.batches_per_epoch,
+        use_distributed_sampler=False,
+        log_every_n_steps=min(10, protocol.batches_per_epoch),
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_checkpointing=False,  # `KeepLast` keeps what is needed
+        logger=CSVLogger(folder, name="csv"),
+        callbacks=[CountBatches(), best, KeepLast(folder / _LAST, every_steps=protocol.save_every)],
+    )
+
+
+def _tested(
+    cache: Cache,
+    test: Sequence[Entry],
+    source: Source,
+    module: Segmentation,
+    names: Mapping[int, str],
+    folder: Path,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Scores by head, CT and structure, with the found labels in the folder; and the CTs that could not be tested."""
+    scores: dict[str, dict[str, Any]] = {kind: {} for kind in module.heads}
+    failed: dict[str, str] = {}
+    device = torch.device("cuda" if next(module.parameters()).is_cuda else "cpu")
+    module.to(device)
+    for entry in test:
+        try:
+            truth = source.labels(entry.id)
+            if truth is None:
+                raise ValueError("it has no labels")
+            with evaluating(module):
+                found, labels = scores_of(cache, entry, truth, module.backbone, dict(module.heads.items()), list(names))
+        except (ValueError, OSError) as error:
+            _logger.warning("%s cannot be tested: %s", entry.id, error)
+            failed[entry.id] = " ".join(str(error).split())
+            continue
+        for kind, by_number in found.items():
+            scores[kind][entry.id] = {names[number]: values for number, values in by_number.items()}
+            path = found_labels(folder, kind, entry.id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            labels[kind].save(path)
+    return scores, failed
+
+
+def found_labels(folder: Path, head: str, id: str) -> Path:
+    """Where a fold's folder keeps the labels that a head found in a CT."""
+    return folder / "labels" / head / f"{id.replace('/', '_')}.nii.gz"
+
+
+def _save(network: nn.Module, kind: str, backbone: FPN3d, names: Mapping[int, str], folder: Path) -> None:
+    if not isinstance(network, KINDS[kind]):
+        raise TypeError(f"a {kind} head must be a {KINDS[kind].__name__}, got {type(network).__name__}")
+    head = SegmentationHead(network, dict(names), fingerprint(backbone))
+    save_head(
+        head,
+        folder / f"{kind}.safetensors",
+        base_channels=backbone.base_channels,
+        num_scales=backbone.num_scales,
+    )
