@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from benchmarks import augmentation, cache, embed, losses, prepare
+from benchmarks import augmentation, cache, embed, losses, prepare, segment
 
 COMPARISONS = {
     "prepare": prepare.rows,
@@ -13,6 +13,7 @@ COMPARISONS = {
     "augmentation": augmentation.rows,
     "cache": cache.rows,
     "losses": losses.rows,
+    "segment": segment.rows,
 }
 
 
