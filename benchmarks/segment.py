@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ def _probing_step() -> Iterator[tuple[str, ...]]:
         def learn(pyramid, heads=heads, targets=targets, body=body):
             sum(bce_dice(head(pyramid), targets, body) for head in heads.values()).backward()
 
-        forward_s, heads_s = seconds_of(forward, lambda p=forward(), learn=learn: learn(p), rounds=2)
+        pyramid = forward()
+        forward_s, heads_s = seconds_of(forward, partial(learn, pyramid), rounds=2)
         yield (
             f"a probing step, {name}",
             f"backbone {forward_s:.2f} s",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,9 +242,18 @@ def test_the_papers_tasks_are_one_table_with_the_rest_missing(btcv, places, tmp_
         cases.append({"image": f"./imagesTr/spleen_{seed}.nii.gz", "label": f"./labelsTr/spleen_{seed}.nii.gz"})
     described = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "spleen"}, "training": cases}
     (spleen / "dataset.json").write_text(json.dumps(described))
+    colon = tmp_path / "msd" / "Task10_Colon"  # a data set that cannot be evaluated is said, and the others are
+    for folder in ("imagesTr", "labelsTr"):
+        (colon / folder).mkdir(parents=True)
+        shutil.copy(spleen / folder / "spleen_0.nii.gz", colon / folder / "colon_0.nii.gz")
+    case = {"image": "./imagesTr/colon_0.nii.gz", "label": "./labelsTr/colon_0.nii.gz"}
+    described = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "cancer"}, "training": [case]}
+    (colon / "dataset.json").write_text(json.dumps(described))
     words = _words(btcv, places, "probing", tmp_path / "log")
-    assert main(["eval", *words, "--dataset", "paper", "--msd_dir", str(tmp_path / "msd"), "--train_size", "2"]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| BTCV", "| MSD"))]
+    assert main(["eval", *words, "--dataset", "paper", "--msd_dir", str(tmp_path / "msd"), "--train_size", "2"]) == 1
+    told = capsys.readouterr()
+    assert "left out: MSD Task10_Colon: 5 folds and 1 to choose by need more patients, got 1" in told.err
+    rows = [line for line in told.out.splitlines() if line.startswith(("| BTCV", "| MSD"))]
     assert len(rows) == 22
     missing = [row for row in rows if "| missing | missing |" in row]
     assert len(missing) == 8

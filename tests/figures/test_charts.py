@@ -17,6 +17,12 @@ def test_each_method_has_a_dot_at_its_dice_and_none_where_it_has_none():
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first structure on top
 
 
+def test_no_method_is_dropped_for_lack_of_colours():
+    (axes,) = dice_figure({f"run {i}": {"liver": i / 10} for i in range(9)}).axes
+    colours = {tuple(dots.get_facecolors()[0]) for dots in axes.collections}
+    assert len(colours) == len(axes.collections) == 9
+
+
 def test_the_loss_is_drawn_over_its_steps():
     (axes,) = loss_figure([10, 20, 30], [3.0, 2.0, 1.5]).axes
     (line,) = axes.lines

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vox2vec.data.phantom import BTCV_ORGANS, phantom
-from vox2vec.figures.segmentation import segmentation_figure, shade
+from vox2vec.figures.segmentation import segmentation_figure
+from vox2vec.figures.style import shade
 from vox2vec.volume import Volume
 
 

@@ -223,7 +223,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compile:
         module.backbone.compile()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-    trainer.save_checkpoint(arguments.log_dir / _LAST)
+    trainer.save_checkpoint(arguments.log_dir / _LAST, weights_only=False)
     _check_that_ranks_agree(module.backbone)
     if trainer.is_global_zero:
         path = arguments.log_dir / "backbone.safetensors"

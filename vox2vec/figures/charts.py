@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vox2vec.figures.style import GROUND, INK, PALETTE, figure
+from vox2vec.figures.style import GROUND, INK, PALETTE, figure, shade
 
 _ROW_INCHES = 0.3
 
@@ -26,8 +26,8 @@ def dice_figure(scores: Mapping[str, Mapping[str, float]], *, title: str | None 
         known = column[np.isfinite(column)]
         if len(known):
             axes.plot([known.min(), known.max()], [row, row], color="0.4", linewidth=1.5, zorder=1)
-    for (method, column), colour in zip(zip(scores, table, strict=True), PALETTE, strict=False):
-        axes.scatter(column, rows, s=36, color=colour, label=method, zorder=2)
+    for i, (method, column) in enumerate(zip(scores, table, strict=True)):
+        axes.scatter(column, rows, s=36, color=shade(i), label=method, zorder=2)
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Integer
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from vox2vec.figures.slices import SOFT_TISSUE_HU, VIEWS, draw_slice, figure_of_rows, upright
-from vox2vec.figures.style import INK, PALETTE, scale_bar
+from vox2vec.figures.style import INK, scale_bar, shade
 from vox2vec.volume import Volume
 
 _OPACITY = 0.6
@@ -48,14 +47,6 @@ def segmentation_figure(
     for row, (number, name) in enumerate(names.items()):
         fig.text(left, 0.92 - row * step, f"■ {name}", color=colours[number], fontsize=8, va="top")
     return fig
-
-
-def shade(index: int) -> tuple[float, float, float]:
-    """The colour of the i-th structure: the palette's, then lighter and darker ones."""
-    colour = np.array(to_rgb(PALETTE[index % len(PALETTE)]))
-    turn = index // len(PALETTE) % 3
-    red, green, blue = colour if turn == 0 else (colour + 1) / 2 if turn == 1 else colour / 2
-    return float(red), float(green), float(blue)
 
 
 def _coloured(

@@ -1,7 +1,9 @@
 """How the figures look: dark ground, letters of orientation, a scale bar, colours safe for the colour-blind."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 GROUND = "black"
@@ -17,6 +19,14 @@ def figure(width: float, height: float) -> Figure:
     fig = Figure(figsize=(width, height), dpi=DPI, facecolor=GROUND)
     FigureCanvasAgg(fig)
     return fig
+
+
+def shade(index: int) -> tuple[float, float, float]:
+    """The colour of the i-th structure or method: the palette's, then lighter and darker ones."""
+    colour = np.array(to_rgb(PALETTE[index % len(PALETTE)]))
+    turn = index // len(PALETTE) % 3
+    red, green, blue = colour if turn == 0 else (colour + 1) / 2 if turn == 1 else colour / 2
+    return float(red), float(green), float(blue)
 
 
 def letter_the_borders(axes: Axes, letters: str) -> None:

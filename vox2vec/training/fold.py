@@ -111,7 +111,7 @@ def run_fold(
         ckpt_path=str(last) if last.exists() else None,
         weights_only=True,
     )
-    trainer.save_checkpoint(last)
+    trainer.save_checkpoint(last, weights_only=False)
     best.restore(module)
     scores, failed = _tested(cache, test, source, module, names, folder)
     for kind, network in module.heads.items():

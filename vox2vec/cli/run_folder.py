@@ -1,0 +1,82 @@
+"""The log folder of an evaluation: its settings, its results as they come, its pictures."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vox2vec.data.sources.source import Source
+from vox2vec.figures.charts import dice_figure
+from vox2vec.figures.segmentation import segmentation_figure
+from vox2vec.reading.labels import read_labels
+from vox2vec.training.fold import FOLD, found_labels
+from vox2vec.training.results import Results, summary, write_summary
+
+_SETTINGS = "settings.json"
+
+
+def keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Write them where the run is new; refuse to go on with others."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    path = log_dir / _SETTINGS
+    told = json.loads(json.dumps(settings))
+    if not path.exists():
+        path.write_text(json.dumps(told, indent=1))
+        return
+    before = json.loads(path.read_text())
+    changed = [name for name in told if name not in ("versions", "weights") and told[name] != before.get(name)]
+    if changed:
+        raise ValueError(
+            f"{log_dir} holds a run with other settings ({', '.join(changed)}); go on with the same, or take another "
+            "--log_dir"
+        )
+
+
+def write_results(log_dir: Path, settings: Mapping[str, Any], names: Mapping[int, str]) -> Results:
+    """results.json and summary.csv of all folds that are finished."""
+    folds = {
+        path.parent.name.removeprefix("fold_"): json.loads(path.read_text())
+        for path in sorted(log_dir.glob(f"fold_*/{FOLD}"))
+    }
+    told = json.loads(json.dumps({**settings, "command": sys.argv}))
+    results = Results(told, {str(number): name for number, name in names.items()}, folds)
+    results.write(log_dir / "results.json")
+    write_summary(summary(results), log_dir / "summary.csv")
+    return results
+
+
+def draw(results: Results, source: Source, log_dir: Path) -> None:
+    """The Dice of each structure, and for each head the best, the median and the worst patient."""
+    rows = [row for row in summary(results) if row.metric == "dice" and row.structure != "mean"]
+    scores = {head: {r.structure: r.mean for r in rows if r.head == head} for head in results.heads}
+    title = f"{results.name}: Dice on test patients of {source.name}"
+    dice_figure(scores, title=title).savefig(log_dir / "dice.png")
+    names = {int(number): name for number, name in results.structures.items()}
+    (log_dir / "overlays").mkdir(exist_ok=True)
+    for head in results.heads:
+        patients = results.patients(head)
+        table = results.table(head, "dice_original")
+        means = {id: np.nanmean(row) for id, row in zip(patients, table, strict=True) if np.isfinite(row).any()}
+        ordered = sorted(means, key=lambda id: float(means[id]))
+        if not ordered:
+            continue
+        for rank, id in (("worst", ordered[0]), ("median", ordered[len(ordered) // 2]), ("best", ordered[-1])):
+            truth = source.labels(id)
+            if truth is None:
+                continue
+            figure = segmentation_figure(
+                source.load(id),
+                truth,
+                read_labels(found_labels(fold_folder(log_dir, patients[id]), head, id)),
+                names,
+                title=f"{results.name}, {head} head, {rank} patient: {id}, Dice {means[id]:.2f}",
+            )
+            figure.savefig(log_dir / "overlays" / f"{head}_{rank}.png")
+
+
+def fold_folder(log_dir: Path, fold: str) -> Path:
+    """Where one fold leaves its files."""
+    return log_dir / f"fold_{fold}"
