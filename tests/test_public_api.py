@@ -16,6 +16,8 @@ def test_the_doors_are_where_the_design_says():
     assert [(p.name, p.default) for p in first_three] == [("in_channels", 1), ("base_channels", 16), ("num_scales", 6)]
     assert list(inspect.signature(vox2vec.prepare).parameters) == ["volume", "recipe"]
     assert list(inspect.signature(vox2vec.embed).parameters)[:2] == ["volume", "backbone"]
+    assert list(inspect.signature(vox2vec.match).parameters)[:3] == ["source", "points_mm", "target"]
+    assert {"points_mm", "score", "mutual"} <= set(vox2vec.Matches.__dataclass_fields__)
     assert list(inspect.signature(vox2vec.Volume).parameters) == ["image", "affine"]
     for name in ("crop", "onto", "to_mm", "to_voxels", "save"):
         assert callable(getattr(vox2vec.Volume, name))

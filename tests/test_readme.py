@@ -28,6 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, _, z = patient.volume.to_voxels(patient.landmarks["liver"]).round().astype(int).tolist()
     x, y, _ = patient.volume.shape
     patient.volume.crop(Box((0, 0, z - 6), (x, y, z + 6))).save(folder / "scan.nii.gz")
+    patient.volume.crop(Box((0, 0, z - 5), (x, y, z + 7))).save(folder / "followup.nii.gz")
+    (folder / "baseline.nii.gz").write_bytes((folder / "scan.nii.gz").read_bytes())
+    (folder / "points.csv").write_text("name,x,y,z\nliver,{:.1f},{:.1f},{:.1f}\n".format(*patient.landmarks["liver"]))
     (folder / "scans").mkdir()
     patient.volume.save(folder / "scans" / "one.nii.gz")
     vox2vec.save_backbone(_tiny(), folder / "tiny.safetensors")
@@ -40,6 +43,7 @@ def test_every_python_block_runs(folder, monkeypatch):
     inside = phantom(0).landmarks["liver"].round(1).tolist()
     blocks = [code for language, code in BLOCKS if language == "python"]
     assert len(blocks) >= 6
+    vox2vec.embed("followup.nii.gz", _tiny(), progress=False).save("followup.safetensors")
     for code in blocks:
         exec(compile(code.replace(POINT, str(inside)), "README.md", "exec"), {})
     assert {"scan.safetensors", "similarity.nii.gz", "backbone.safetensors", "colours.png", "alike.png"} <= set(
@@ -77,9 +81,12 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
         if words[0] == "segment":
             assert main([word.replace("run/backbone", "coarse") for word in words]) == 0
             assert "6 6:" in capsys.readouterr().out
+        if words[0] == "match":
+            assert main([*words, "--weights", "tiny.safetensors"]) == 0
+            assert "1 of 1 points matched" in capsys.readouterr().out
         if words[0] == "embed":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
-            assert {"slices.png", "pca.png", "similarity.png"} == set(os.listdir("figures"))
+            assert {"slices.png", "pca.png", "similarity.png"} <= set(os.listdir("figures"))
 
 
 def _labelled(folder: Path) -> None:

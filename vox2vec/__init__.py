@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.index import Index
+from vox2vec.matching.landmarks import Matches, match
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_vicreg
@@ -18,11 +20,14 @@ __all__ = [
     "PAPER",
     "Embedding",
     "FPN3d",
+    "Index",
+    "Matches",
     "Recipe",
     "Volume",
     "embed",
     "load_backbone",
     "load_volume",
+    "match",
     "prepare",
     "save_backbone",
     "vox2vec_contrastive",

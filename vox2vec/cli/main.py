@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "vox2vec.cli.eval",
     "compare": "vox2vec.cli.compare",
     "segment": "vox2vec.cli.segment",
+    "match": "vox2vec.cli.match",
 }
 
 

@@ -110,16 +110,17 @@ def figure_of_rows(scan: Volume, rows: int, title: str | None, *, margin_inches:
     widths = [extent[view.horizontal] / max(extent[1], extent[2]) for view in VIEWS]
     width = _INCHES * sum(widths) + 0.6
     share = width / (width + margin_inches)
-    fig = figure(width + margin_inches, (_INCHES + 0.3) * rows + (0.4 if title else 0.1))
+    height = (_INCHES + 0.3) * rows + (0.4 if title else 0.1)
+    fig = figure(width + margin_inches, height)
     layout = fig.add_gridspec(
-        rows, 3, width_ratios=widths, left=0.01 * share, right=0.99 * share, bottom=0.01, top=0.87 if title else 0.93,
-        wspace=0.03, hspace=0.04,
+        rows, 3, width_ratios=widths, left=0.01 * share, right=0.99 * share, bottom=0.01,
+        top=1 - (0.56 if title else 0.28) / height, wspace=0.03, hspace=0.04,
     )  # fmt: skip
     for row in range(rows):
         for column in range(3):
             fig.add_subplot(layout[row, column])
     if title:
-        fig.suptitle(title, color=INK, fontsize=11, y=0.985)
+        fig.suptitle(title, color=INK, fontsize=11, y=1 - 0.06 / height)
     return fig
 
 

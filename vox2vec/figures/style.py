@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 GROUND = "black"
 INK = "white"
@@ -12,6 +13,7 @@ MARK = "#E69F00"  # orange of Okabe and Ito, "Color Universal Design", 2008
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")  # the same source
 MAP = "magma"
 DPI = 120
+OUTLINE = [withStroke(linewidth=2, foreground=GROUND)]  # so that letters are read on bright tissue
 
 
 def figure(width: float, height: float) -> Figure:
@@ -34,7 +36,17 @@ def letter_the_borders(axes: Axes, letters: str) -> None:
     places = [(0.01, 0.5, "left", "center"), (0.99, 0.5, "right", "center")]
     places += [(0.5, 0.01, "center", "bottom"), (0.5, 0.99, "center", "top")]
     for letter, (x, y, horizontal, vertical) in zip(letters, places, strict=True):
-        axes.text(x, y, letter, transform=axes.transAxes, color=INK, fontsize=9, ha=horizontal, va=vertical)
+        axes.text(
+            x,
+            y,
+            letter,
+            transform=axes.transAxes,
+            color=INK,
+            fontsize=9,
+            ha=horizontal,
+            va=vertical,
+            path_effects=OUTLINE,
+        )
 
 
 def scale_bar(axes: Axes, length_mm: float = 50) -> None:
@@ -43,8 +55,11 @@ def scale_bar(axes: Axes, length_mm: float = 50) -> None:
     direction = 1 if x1 > x0 else -1
     start = x0 + 0.04 * (x1 - x0)
     height = y0 + 0.05 * (y1 - y0)
-    axes.plot([start, start + direction * length_mm], [height, height], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.plot(
+        [start, start + direction * length_mm], [height, height],
+        color=INK, linewidth=2, solid_capstyle="butt", path_effects=[withStroke(linewidth=4, foreground=GROUND)],
+    )  # fmt: skip
     axes.text(
         start + direction * length_mm / 2, height + 0.015 * (y1 - y0), f"{length_mm:g} mm",
-        color=INK, fontsize=8, ha="center", va="bottom",
+        color=INK, fontsize=8, ha="center", va="bottom", path_effects=OUTLINE,
     )  # fmt: skip

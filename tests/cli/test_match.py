@@ -1,0 +1,68 @@
+"""`vox2vec match`: the list that comes in, the list that goes out."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.inference.scans import blob
+from vox2vec import FPN3d, load_volume, save_backbone
+from vox2vec.cli.main import main
+from vox2vec.reading.points import Points, read_points, write_points
+from vox2vec.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("match")
+    torch.manual_seed(0)
+    backbone = FPN3d(base_channels=4, num_scales=3)
+    backbone.recipe = Recipe(patch_size=(16, 16, 8))
+    save_backbone(backbone, folder / "tiny.safetensors")
+    blob((30, 26, 20), 0).save(folder / "scan.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "system"), [("p.csv", "RAS"), ("p.csv", "LPS"), ("p.fcsv", "LPS"), ("p.mrk.json", "RAS")]
+)
+def test_points_return_in_their_own_system_with_what_is_known_of_them(name, system, files, tmp_path, capsys):
+    """A scan against itself: each point is found where it is."""
+    grid = load_volume(files / "scan.nii.gz")
+    places = np.concatenate([grid.to_mm([[12, 9, 8], [20, 15, 12]]), [[500.0, 0, 0]]])
+    write_points(Points(["a", "b", "far"], places, system), tmp_path / name)
+    out = tmp_path / "out.csv"
+    scan = str(files / "scan.nii.gz")
+    words = ["match", scan, scan, "--points", str(tmp_path / name), "-o", str(out), "--precision", "32"]
+    words += ["--weights", str(files / "tiny.safetensors"), "--figure", str(tmp_path / "figures"), "--num_figures", "1"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert f"2 of 3 points matched, 2 mutually, 0 outliers; {system} millimetres" in told
+    assert "far: outside the scan of the source" in told
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["matched", "matched", "outside the scan"]
+    assert {row["system"] for row in rows} == {system}
+    found = np.array([[float(row[axis]) for axis in "xyz"] for row in rows[:2]])
+    np.testing.assert_allclose(found * ([-1, -1, 1] if system == "LPS" else 1), places[:2], atol=1.5)
+    assert [float(row["score"]) for row in rows[:2]] == pytest.approx([1, 1], abs=1e-3)
+    (picture,) = (tmp_path / "figures").iterdir()
+    assert np.asarray(Image.open(picture).convert("RGB")).std() > 10
+
+
+def test_matches_go_to_slicers_files_too(files, tmp_path):
+    grid = load_volume(files / "scan.nii.gz")
+    write_points(Points(["a"], grid.to_mm([[12, 9, 8]]), "LPS"), tmp_path / "p.mrk.json")
+    scan, out = str(files / "scan.nii.gz"), tmp_path / "out.mrk.json"
+    words = ["match", scan, scan, "--points", str(tmp_path / "p.mrk.json"), "-o", str(out)]
+    assert main([*words, "--weights", str(files / "tiny.safetensors"), "--precision", "32"]) == 0
+    assert read_points(out).system == "LPS"
+    np.testing.assert_allclose(read_points(out).points_mm, grid.to_mm([[12, 9, 8]]), atol=1.5)
+
+
+@pytest.mark.parametrize(("out", "message"), [("out.txt", "matches are written as"), ("no/out.csv", "must exist")])
+def test_bad_output_is_refused_before_anything_is_computed(out, message, tmp_path, capsys):
+    assert main(["match", "a.nii.gz", "b.nii.gz", "--points", "p.csv", "-o", str(tmp_path / out)]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""Points found in another scan: equal to comparing every vector, honest about what cannot be found."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.inference.scans import blob, tiny_backbone
+from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.nearest import nearest
+from vox2vec.matching import index as index_module
+from vox2vec.matching.index import Index
+from vox2vec.matching.landmarks import match, outliers
+from vox2vec.recipe import Recipe
+from vox2vec.volume import Volume
+
+AFFINE = np.array([[2.0, 0, 0, -30], [0, 2, 0, 12], [0, 0, 3, 100], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    """Of two scans of other sizes, with levels refined where windows overlap."""
+    backbone = tiny_backbone((16, 16, 8))
+    return tuple(
+        embed(blob(shape, seed), backbone, precision="32", device="cpu", dtype=torch.float32, progress=False)
+        for shape, seed in (((30, 21, 15), 0), ((27, 33, 19), 1))
+    )
+
+
+def _points(embedding, count=40, seed=0):
+    return embedding.grid.to_mm(np.random.default_rng(seed).integers(0, embedding.shape, (count, 3)))
+
+
+@pytest.mark.parametrize("slab", [2**25, 2**12])
+def test_the_best_voxel_is_that_of_brute_force(embeddings, slab, monkeypatch):
+    monkeypatch.setattr(index_module, "_SLAB_VALUES", slab)
+    source, target = embeddings
+    vectors = source.at(_points(source))
+    voxels, score = Index.of(target).search(vectors)
+    every = target.at(target.grid.to_mm(np.argwhere(np.ones(target.shape))))
+    similar = torch.nn.functional.cosine_similarity(vectors.double()[:, None], every.double()[None], dim=2)
+    similar = similar.nan_to_num(nan=-2).reshape(len(vectors), *target.shape)
+    best = similar.flatten(1).max(dim=1).values
+    x, y, z = voxels.T
+    at_found = similar[torch.arange(len(vectors)), x, y, z]
+    torch.testing.assert_close(at_found, best, rtol=0, atol=1e-6)  # the same voxel, or a tie of rounding
+    torch.testing.assert_close(score.double(), best, rtol=0, atol=1e-5)
+    _, one_by_one = nearest(vectors, target)
+    torch.testing.assert_close(score, one_by_one, rtol=0, atol=1e-5)
+
+
+def test_weights_and_a_mask_change_what_is_compared(embeddings):
+    source, target = embeddings
+    weights = [0.2, 1.0, 0.0, 3.0]
+    among = np.zeros(target.shape, bool)
+    among[3:20, :17, 4:] = True
+    vectors = source.at(_points(source))
+    widths = [level.shape[0] for level in target.pyramid]
+    scales = torch.cat([torch.full((n,), w) for n, w in zip(widths, weights, strict=True)])
+    voxels = np.argwhere(among)
+    every = torch.nn.functional.normalize(target.at(target.grid.to_mm(voxels)) * scales, dim=1)
+    similar = torch.nn.functional.normalize(vectors * scales, dim=1) @ every.T
+    found, score = Index.of(target, weights=weights, among=among).search(vectors)
+    torch.testing.assert_close(score, similar.max(dim=1).values, rtol=0, atol=1e-5)
+    at_found = torch.nn.functional.normalize(target.at(target.grid.to_mm(found.numpy())) * scales, dim=1)
+    again = (torch.nn.functional.normalize(vectors * scales, dim=1) * at_found).sum(dim=1)
+    torch.testing.assert_close(again, score, rtol=0, atol=1e-5)
+    assert among[tuple(found.numpy().T)].all()
+
+
+def test_a_scan_matches_itself_at_once_and_mutually(embeddings):
+    source, _ = embeddings
+    points = _points(source)
+    found = match(source, points, source, refine=False)
+    np.testing.assert_allclose(found.points_mm, points)
+    np.testing.assert_allclose(found.score, 1, atol=1e-5)
+    np.testing.assert_allclose(found.back_mm, 0, atol=1e-6)
+    assert found.mutual.all()
+    assert set(found.status) == {"matched"}
+
+
+def test_looking_back_is_a_match_of_the_match(embeddings):
+    source, target = embeddings
+    points = _points(source, 12)
+    there = match(source, points, target, refine=False)
+    back = match(target, there.points_mm, source, refine=False)
+    np.testing.assert_allclose(there.back_mm, np.linalg.norm(back.points_mm - points, axis=1), atol=1e-6)
+    middle = float(np.median(there.back_mm))
+    mutual = match(source, points, target, refine=False, mutual_mm=middle).mutual
+    np.testing.assert_array_equal(mutual, there.back_mm <= middle)
+    assert 0 < mutual.sum() < len(points)
+
+
+def test_points_without_a_vector_get_a_status_and_no_guess(embeddings):
+    source, target = embeddings
+    covered = source.covered.clone()
+    covered[0] = False
+    partly = Embedding(**{**vars(source), "covered": covered})
+    inside, air, outside = source.grid.to_mm([[20, 10, 8], [0, 10, 8], [-9, 10, 8]])
+    found = match(partly, [air, inside, outside, [np.nan] * 3], target)
+    assert found.status == ["outside the body", "matched", "outside the scan", "outside the scan"]
+    assert np.isnan(found.points_mm[[0, 2, 3]]).all()
+    assert np.isnan(found.score[[0, 2, 3]]).all()
+    assert not found.mutual[[0, 2, 3]].any()
+    assert np.isfinite(found.points_mm[1]).all()
+
+
+def _smooth(shift):
+    """One level whose vectors turn with the place, half a degree a millimetre."""
+    index = np.moveaxis(np.indices((24, 20, 16)), 0, -1)
+    places = np.moveaxis(Volume(np.zeros((24, 20, 16)), AFFINE).to_mm(index), -1, 0)
+    angles = np.deg2rad(0.5) * (places - np.reshape(shift, (3, 1, 1, 1)))
+    level = torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)])).float()
+    return Embedding(
+        (level,), ((1, 1, 1),), (24, 20, 16), AFFINE, torch.ones(24, 20, 16, dtype=torch.bool), (1, 1, 1),
+        Recipe(spacing_mm=(2, 2, 3)), "made",
+    )  # fmt: skip
+
+
+def test_refinement_finds_places_between_voxels():
+    shift = np.array([0.7, -0.4, 1.2])
+    source, target = _smooth(np.zeros(3)), _smooth(shift)
+    points = source.grid.to_mm(np.random.default_rng(0).integers(3, 13, (30, 3)))
+    coarse = match(source, points, target, refine=False).points_mm - (points + shift)
+    fine = match(source, points, target).points_mm - (points + shift)
+    assert np.abs(fine).max() < 0.05
+    assert np.linalg.norm(coarse, axis=1).min() > 0.3
+
+
+def test_a_wrong_match_among_many_is_an_outlier():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-60, 60, (40, 3))
+    matrix = np.array([[1.05, 0.1, 0], [-0.1, 0.97, 0.05], [0, 0, 1.02]])
+    found = points @ matrix.T + [10, -5, 40] + rng.normal(0, 1.5, points.shape)
+    found[7] += [0, 45, 0]
+    found[21] -= [30, 0, 20]
+    assert np.flatnonzero(outliers(points, found)).tolist() == [7, 21]
+    assert not outliers(points[:12], found[:12]).any()  # too few to tell
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda one: Embedding(**{**vars(one), "fingerprint": "another"}), "must be embedded by the same weights"),
+        (lambda one: Index.of(one, weights=[1, 1, 1, 2]), "must weight their levels alike"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(embeddings, other, message):
+    source, _ = embeddings
+    with pytest.raises(ValueError, match=message):
+        match(source, _points(source), other(source))
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [1, 1, 1, -1], [0, 0, 0, 0]])
+def test_weights_that_are_none_are_refused(embeddings, weights):
+    with pytest.raises(ValueError, match="weights must be one for each of the 4 levels"):
+        Index.of(embeddings[0], weights=weights)
+
+
+def test_an_empty_mask_is_refused(embeddings):
+    source, _ = embeddings
+    with pytest.raises(ValueError, match="no voxel that may be found"):
+        Index.of(source, among=np.zeros(source.shape, bool))

@@ -1,0 +1,137 @@
+"""A scan's vectors, ready to be searched for the voxel most like a given one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from vox2vec.inference.embedding import Embedding
+
+_SLAB_VALUES = 2**25  # similarities held at a time, 128 MiB
+_QUERIES = 32  # searched together
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """An embedding with the norms of its vectors; kept between searches.
+
+    Attributes:
+        embedding: of the scan.
+        weights: of each level, finest first: vectors are compared after their levels are multiplied by these.
+    """
+
+    embedding: Embedding
+    weights: Sequence[float]
+    _inverse_norm: Tensor = field(repr=False)  # (x, y, z), 0 where no voxel is to be found
+
+    @classmethod
+    def of(
+        cls,
+        embedding: Embedding,
+        *,
+        weights: Sequence[float] | None = None,
+        among: Bool[np.ndarray, "x y z"] | None = None,
+    ) -> "Index":
+        """Measure the norms, level by level.
+
+        Args:
+            weights: of the levels, all 1 by default.
+            among: voxels of the prepared grid that may be found, such as the body; all that have a vector by default.
+
+        Raises:
+            ValueError: not one weight a level, or no voxel that may be found.
+        """
+        weights = [1.0] * len(embedding.pyramid) if weights is None else [float(w) for w in weights]
+        if len(weights) != len(embedding.pyramid) or min(weights) < 0 or not any(weights):
+            raise ValueError(
+                f"weights must be one for each of the {len(embedding.pyramid)} levels, none negative, got {weights}"
+            )
+        square = torch.zeros(embedding.shape)
+        for level, stride, weight in zip(embedding.pyramid, embedding.strides, weights, strict=True):
+            cells = torch.stack([slab.float().square().sum(dim=-1) for slab in level.movedim(0, -1)])
+            square += weight**2 * _on_grid(cells, stride, embedding.shape)
+        allowed = _on_grid(embedding.covered, embedding.covered_stride, embedding.shape)
+        if among is not None:
+            allowed = allowed & torch.from_numpy(among)
+        if not bool(allowed.any()):
+            raise ValueError("no voxel that may be found has a vector; is the mask empty, or of another scan?")
+        return cls(embedding, weights, torch.where(allowed, square.clamp(min=1e-24).rsqrt(), 0))
+
+    def search(self, vectors: Float[Tensor, "q d"]) -> tuple[Int64[Tensor, "q 3"], Float[Tensor, " q"]]:
+        """For each vector the voxel of the highest cosine similarity, and that similarity; exact.
+
+        The scalar product with a voxel's vector is the sum over the levels of those with its cells, so each level is
+        multiplied at its native stride, coarse to fine, and no full vector is ever formed.
+
+        Raises:
+            ValueError: vectors with NaN or of another width.
+        """
+        if vectors.shape[1] != self.embedding.num_channels or not bool(vectors.isfinite().all()):
+            raise ValueError(
+                f"vectors must be (q, {self.embedding.num_channels}) and finite, got {tuple(vectors.shape)}"
+                f"{'' if vectors.isfinite().all() else ' with NaN: points without a vector'}"
+            )
+        if not len(vectors):
+            return torch.zeros(0, 3, dtype=torch.long), torch.zeros(0)
+        parts = [self._search(some) for some in vectors.float().split(_QUERIES)]
+        places, scores = (torch.cat(part) for part in zip(*parts, strict=True))
+        return places, scores
+
+    def weighted(self, vectors: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
+        """Vectors with their levels multiplied by the weights."""
+        widths = [level.shape[0] for level in self.embedding.pyramid]
+        parts = vectors.split(widths, dim=1)
+        return torch.cat([part * weight for part, weight in zip(parts, self.weights, strict=True)], dim=1)
+
+    def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        queries = torch.nn.functional.normalize(self.weighted(vectors), dim=1)
+        widths = [level.shape[0] for level in self.embedding.pyramid]
+        directions = [part.T * weight for part, weight in zip(queries.split(widths, 1), self.weights, strict=True)]
+        x, y, z = self.embedding.shape
+        coarsest = max(stride[0] for stride in self.embedding.strides)
+        step = max(1, _SLAB_VALUES // (len(vectors) * y * z * coarsest)) * coarsest
+        best = torch.full((len(vectors),), -torch.inf)
+        place = torch.zeros(len(vectors), dtype=torch.long)
+        for start in range(0, x, step):
+            stop = min(start + step, x)
+            inverse = self._inverse_norm[start:stop]
+            if not bool(inverse.any()):
+                continue
+            similar = self._products(directions, start, stop) * inverse[..., None]
+            similar[inverse == 0] = -torch.inf
+            value, row = similar.reshape(-1, len(vectors)).max(dim=0)
+            place = torch.where(value > best, row + start * y * z, place)
+            best = torch.maximum(best, value)
+        return torch.stack([place // (y * z), place // z % y, place % z], dim=1), best
+
+    def _products(self, directions: Sequence[Tensor], start: int, stop: int) -> Float[Tensor, "x y z q"]:
+        """Every direction's product with the vectors of a slab, from the coarsest level to the finest."""
+        total: Tensor | None = None
+        above = (1, 1, 1)
+        levels = list(zip(self.embedding.pyramid, self.embedding.strides, directions, strict=True))
+        for level, stride, part in reversed(levels):
+            cells = level.movedim(0, -1)[start // stride[0] : -(-stop // stride[0])]
+            product = cells.float() @ part
+            if total is not None:
+                product += _finer(total, [a // s for a, s in zip(above, stride, strict=True)], product.shape)
+            total, above = product, stride
+        _, y, z = self.embedding.shape
+        return _finer(total, above, (stop - start, y, z))  # type: ignore[arg-type]
+
+
+def _on_grid(cells: Tensor, stride: Sequence[int], shape: Sequence[int]) -> Tensor:
+    return _finer(cells[..., None], stride, shape)[..., 0]
+
+
+def _finer(
+    cells: Float[Tensor, "a b c q"] | Bool[Tensor, "a b c q"], ratio: Sequence[int], shape: Sequence[int]
+) -> Tensor:
+    """Each cell repeated `ratio` times along each axis, as many as `shape` has."""
+    for axis in range(3):
+        if ratio[axis] > 1:
+            cells = cells.repeat_interleave(ratio[axis], axis)
+        cells = cells.narrow(axis, 0, shape[axis])
+    return cells

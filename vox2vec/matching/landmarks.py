@@ -1,0 +1,156 @@
+"""The same places in another scan: points of one, found in the other by their vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+
+from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.index import Index
+
+MATCHED, OUTSIDE, NO_VECTOR = "matched", "outside the scan", "outside the body"
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Where points of a source scan lie in a target scan.
+
+    Attributes:
+        points_mm: in the target, RAS+ millimetres; NaN where there is no match.
+        score: cosine similarity, NaN where there is no match.
+        back_mm: how far from the point one ends when the match is looked for in the source.
+        mutual: whether that is within `mutual_mm`.
+        outlier: whether the match lies far from where its neighbours' affine map puts it; all False with fewer than
+            `NEIGHBOURS` matches.
+        status: "matched", "outside the scan" or "outside the body" (of the source, where there is no vector).
+    """
+
+    points_mm: Float64[np.ndarray, "v 3"]
+    score: Float64[np.ndarray, " v"]
+    back_mm: Float64[np.ndarray, " v"]
+    mutual: Bool[np.ndarray, " v"]
+    outlier: Bool[np.ndarray, " v"]
+    status: Sequence[str]
+
+
+NEIGHBOURS = 12
+"""Matches that the affine map around a point is fitted to, itself left out."""
+
+_OUTLIER_MM = 10.0  # at least this far from the map
+_OUTLIER_SPREADS = 3.0  # and at least so many times as far as is usual
+
+
+def match(
+    source: Embedding | Index,
+    points_mm: Any,
+    target: Embedding | Index,
+    *,
+    mutual_mm: float = 10.0,
+    refine: bool = True,
+) -> Matches:
+    """Find points (v, 3) of the source, in RAS+ millimetres, in the target.
+
+    Each point's vector is compared with every voxel's; the best voxel is exact, then refined below the voxel by a
+    parabola through its neighbours' similarities. An `Index` is kept between calls, and may weight the levels.
+
+    Args:
+        mutual_mm: a match is mutual if looking back ends within this distance of the point.
+        refine: below the voxel.
+
+    Raises:
+        ValueError: embeddings of different weights, other level weights, or points that are no (v, 3).
+    """
+    source, target = (one if isinstance(one, Index) else Index.of(one) for one in (source, target))
+    if source.embedding.fingerprint != target.embedding.fingerprint:
+        raise ValueError(
+            f"both scans must be embedded by the same weights, got {source.embedding.fingerprint} and "
+            f"{target.embedding.fingerprint}; embed one again"
+        )
+    if list(source.weights) != list(target.weights):
+        raise ValueError(f"both must weight their levels alike, got {source.weights} and {target.weights}")
+    points = np.asarray(points_mm, dtype=np.float64)
+    vectors = source.embedding.at(points)
+    known = vectors.isfinite().all(dim=1)
+    here = known.numpy()
+    found_mm, score, back_mm = (np.full((len(points), *s), np.nan) for s in ((3,), (), ()))
+    voxels, similarity = target.search(vectors[known])
+    grid, own = target.embedding.grid, source.embedding.grid
+    looked_up = target.embedding.at(grid.to_mm(voxels.numpy()))
+    back, _ = source.search(looked_up)
+    back_mm[here] = np.linalg.norm(own.to_mm(back.numpy()) - points[here], axis=1)
+    places = voxels.double().numpy()
+    if refine:
+        places = places + _below_the_voxel(target, vectors[known], voxels.numpy(), similarity)
+    found_mm[here], score[here] = grid.to_mm(places), similarity.double().numpy()
+    outlier = np.zeros(len(points), bool)
+    outlier[here] = outliers(points[here], found_mm[here])
+    with np.errstate(invalid="ignore"):
+        mutual = back_mm <= mutual_mm
+    return Matches(found_mm, score, back_mm, mutual, outlier, _status(source.embedding, points, here))
+
+
+def outliers(points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]) -> Bool[np.ndarray, " v"]:
+    """Matches far from where the affine map of their nearest neighbours, fitted without them, puts them.
+
+    The fit is robust (iteratively reweighted by Cauchy's weights). Far is at least 10 mm and three times the median.
+    """
+    if len(points_mm) <= NEIGHBOURS:
+        return np.zeros(len(points_mm), bool)
+    apart = np.linalg.norm(points_mm[:, None] - points_mm[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    off_mm = np.empty(len(points_mm))
+    for i in range(len(points_mm)):
+        near = np.argsort(apart[i])[:NEIGHBOURS]
+        predicted = _affine_at(points_mm[near] - points_mm[i], found_mm[near])
+        off_mm[i] = np.linalg.norm(found_mm[i] - predicted)
+    return off_mm > max(_OUTLIER_MM, _OUTLIER_SPREADS * float(np.median(off_mm)))
+
+
+def _affine_at(offsets: Float64[np.ndarray, "k 3"], found: Float64[np.ndarray, "k 3"]) -> Float64[np.ndarray, "3"]:
+    """The value at offset 0 of a robust affine fit, its linear part drawn towards the identity where points are few."""
+    scale = max(float(np.abs(offsets).max()), 1e-6)
+    design = np.c_[offsets / scale, np.ones(len(offsets))]
+    prior = 0.1 * np.diag([1.0, 1, 1, 0])  # of the linear part: it is near the identity between scans of patients
+    weights = np.ones(len(offsets))
+    shift = found - offsets
+    solution = np.zeros((4, 3))
+    for _ in range(20):
+        weighted = design * weights[:, None]
+        solution = np.linalg.solve(weighted.T @ design + prior, weighted.T @ shift)
+        residual = np.linalg.norm(shift - design @ solution, axis=1)
+        spread = max(1.4826 * float(np.median(residual)), 1e-6)
+        weights = 1 / (1 + (residual / (2.385 * spread)) ** 2)
+    return solution[3]
+
+
+def _below_the_voxel(
+    target: Index, vectors: Float[torch.Tensor, "q d"], voxels: np.ndarray, best: Float[torch.Tensor, " q"]
+) -> Float64[np.ndarray, "q 3"]:
+    """The top of a parabola through each voxel's similarity and its two neighbours', along each axis; 0 at a border."""
+    queries = torch.nn.functional.normalize(target.weighted(vectors), dim=1)
+    offsets = np.zeros((len(voxels), 3))
+    middle = best.double().numpy()
+    for axis in range(3):
+        sides = []
+        for step in (-1, 1):
+            beside = voxels.copy()
+            beside[:, axis] += step
+            found = target.embedding.at(target.embedding.grid.to_mm(beside))
+            near = torch.nn.functional.normalize(target.weighted(found), dim=1)
+            sides.append((near * queries).sum(dim=1).double().numpy())
+        below, above = sides
+        curvature = below - 2 * middle + above
+        with np.errstate(invalid="ignore", divide="ignore"):
+            top = (below - above) / (2 * curvature)
+            usable = np.isfinite(top) & (curvature < 0) & (middle >= below) & (middle >= above)
+        offsets[:, axis] = np.where(usable, np.clip(np.nan_to_num(top), -0.5, 0.5), 0)
+    return offsets
+
+
+def _status(embedding: Embedding, points: np.ndarray, known: np.ndarray) -> list[str]:
+    voxels = np.floor(embedding.grid.to_voxels(points) + 0.5)
+    inside = np.asarray(((voxels >= 0) & (voxels < embedding.shape)).all(axis=1))
+    return [MATCHED if has else NO_VECTOR if within else OUTSIDE for has, within in zip(known, inside, strict=True)]
