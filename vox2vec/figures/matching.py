@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vox2vec.figures.slices import SOFT_TISSUE_HU, VIEWS, draw_slice, figure_of_rows, upright
-from vox2vec.figures.style import INK, MAP, MARK, OUTLINE, scale_bar
+from vox2vec.figures.style import INK, MAP, MARK, scale_bar, write_on
 from vox2vec.volume import Volume
 
 LUNG_HU = (-1350.0, 150.0)
@@ -58,9 +58,7 @@ def match_figure(
             draw_slice(axes, similarity, view, point, rgba=colours)
         axes.plot(point[view.horizontal], point[view.vertical], "+", color=MARK, markersize=12, markeredgewidth=2)
         if i % 3 == 0:
-            axes.text(
-                0.02, 0.98, _ROWS[row], color=INK, fontsize=9, va="top", transform=axes.transAxes, path_effects=OUTLINE
-            )
+            write_on(axes, 0.02, 0.98, _ROWS[row])
         if i < 3:
             axes.set_title(view.name, color=INK, fontsize=9)
     scale_bar(fig.axes[0])

@@ -7,7 +7,7 @@ from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
 from vox2vec.figures.slices import SOFT_TISSUE_HU, VIEWS, draw_slice, figure_of_rows, upright
-from vox2vec.figures.style import INK, OUTLINE, scale_bar, shade
+from vox2vec.figures.style import scale_bar, shade, write_on
 from vox2vec.volume import Volume
 
 _OPACITY = 0.6
@@ -39,17 +39,7 @@ def segmentation_figure(
         draw_slice(axes, scan, view, point, grey=SOFT_TISSUE_HU)
         draw_slice(axes, scan, view, point, rgba=_coloured(true if i < 3 else marked, colours))
         if i % 3 == 0:
-            where = axes.transAxes
-            axes.text(
-                0.02,
-                0.98,
-                "true" if i < 3 else "found",
-                color=INK,
-                fontsize=9,
-                va="top",
-                transform=where,
-                path_effects=OUTLINE,
-            )
+            write_on(axes, 0.02, 0.98, "true" if i < 3 else "found")
     scale_bar(fig.axes[0])
     step = min(0.05, 0.9 / max(len(names), 1))
     left = 1 - (_LEGEND_INCHES - 0.15) / fig.get_size_inches()[0]

@@ -13,7 +13,7 @@ MARK = "#E69F00"  # orange of Okabe and Ito, "Color Universal Design", 2008
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")  # the same source
 MAP = "magma"
 DPI = 120
-OUTLINE = [withStroke(linewidth=2, foreground=GROUND)]  # so that letters are read on bright tissue
+_OUTLINE = [withStroke(linewidth=2, foreground=GROUND)]
 
 
 def figure(width: float, height: float) -> Figure:
@@ -36,17 +36,12 @@ def letter_the_borders(axes: Axes, letters: str) -> None:
     places = [(0.01, 0.5, "left", "center"), (0.99, 0.5, "right", "center")]
     places += [(0.5, 0.01, "center", "bottom"), (0.5, 0.99, "center", "top")]
     for letter, (x, y, horizontal, vertical) in zip(letters, places, strict=True):
-        axes.text(
-            x,
-            y,
-            letter,
-            transform=axes.transAxes,
-            color=INK,
-            fontsize=9,
-            ha=horizontal,
-            va=vertical,
-            path_effects=OUTLINE,
-        )
+        write_on(axes, x, y, letter, ha=horizontal, va=vertical)
+
+
+def write_on(axes: Axes, x: float, y: float, text: str, *, ha: str = "left", va: str = "top") -> None:
+    """Text over a slice, at a place between 0 and 1, outlined so that it is read on bright tissue."""
+    axes.text(x, y, text, transform=axes.transAxes, color=INK, fontsize=9, ha=ha, va=va, path_effects=_OUTLINE)
 
 
 def scale_bar(axes: Axes, length_mm: float = 50) -> None:
@@ -61,5 +56,5 @@ def scale_bar(axes: Axes, length_mm: float = 50) -> None:
     )  # fmt: skip
     axes.text(
         start + direction * length_mm / 2, height + 0.015 * (y1 - y0), f"{length_mm:g} mm",
-        color=INK, fontsize=8, ha="center", va="bottom", path_effects=OUTLINE,
+        color=INK, fontsize=8, ha="center", va="bottom", path_effects=_OUTLINE,
     )  # fmt: skip
