@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from benchmarks import augmentation, cache, embed, losses, prepare, segment
+from benchmarks import augmentation, cache, embed, losses, match, prepare, segment
 
 COMPARISONS = {
     "prepare": prepare.rows,
@@ -14,6 +14,7 @@ COMPARISONS = {
     "cache": cache.rows,
     "losses": losses.rows,
     "segment": segment.rows,
+    "match": match.rows,
 }
 
 

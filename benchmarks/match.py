@@ -1,0 +1,56 @@
+"""Matching points in a whole scan: level by level at native strides, against comparing every voxel's full vector."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.timing import seconds_of
+from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.nearest import nearest
+from vox2vec.matching.index import Index
+from vox2vec.recipe import PAPER
+
+SHAPE = (350, 300, 200)
+QUERIES = 8
+PART = 100  # brute force looks at one voxel in so many, its time is multiplied
+
+
+def pyramid() -> Embedding:
+    """Random vectors of the released widths, at the strides that `embed` leaves for a scan of many windows."""
+    generator = torch.Generator().manual_seed(0)
+    strides = [(min(2**i, 8), min(2**i, 8), min(2**i, 4)) for i in range(6)]
+    levels = []
+    for i, stride in enumerate(strides):
+        cells = [-(-n // s) for n, s in zip(SHAPE, stride, strict=True)]
+        level = torch.empty(*cells, 16 * 2**i, dtype=torch.float16)
+        for slab in level:
+            slab.copy_(torch.randn(slab.shape, generator=generator))
+        levels.append(level.movedim(-1, 0))
+    covered = torch.ones(SHAPE, dtype=torch.bool)
+    return Embedding(tuple(levels), tuple(strides), SHAPE, np.diag([1.0, 1, 2, 1]), covered, (1, 1, 1), PAPER, "random")
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    target = pyramid()
+    rng = np.random.default_rng(0)
+    some = np.zeros(np.prod(SHAPE), bool)
+    some[rng.permutation(len(some))[: len(some) // PART]] = True
+    some = some.reshape(SHAPE)
+    vectors = target.at(target.grid.to_mm(rng.integers(0, SHAPE, (QUERIES, 3))))
+    vectors += torch.randn(vectors.shape, generator=torch.Generator().manual_seed(1))
+    index = Index.of(target)
+    found, _ = Index.of(target, among=some).search(vectors)
+    wanted, _ = nearest(vectors, target, among=some)
+    same = np.allclose(target.grid.to_mm(found.numpy()), wanted)
+    ours_s, brute_s = seconds_of(lambda: index.search(vectors), lambda: nearest(vectors, target, among=some), rounds=1)
+    brute_s *= PART
+    yield (
+        f"match {QUERIES} points in {'x'.join(map(str, SHAPE))}",
+        f"{ours_s / QUERIES:.2f} s a point",
+        f"every full vector {brute_s / QUERIES:.1f} s (1 % of them timed)",
+        f"{brute_s / ours_s:.0f}x faster, {'the same voxels' if same else 'OTHER VOXELS'}",
+    )
+    many = vectors.repeat(8, 1)
+    many_s, one_s = seconds_of(lambda: index.search(many), lambda: index.search(vectors[:1]), rounds=1)
+    yield "one point of 64 together", f"{many_s / 64:.2f} s", f"one alone {one_s:.2f} s", f"{one_s * 64 / many_s:.1f}x"
