@@ -223,7 +223,15 @@ def _is_dead(name: str) -> bool:
         return True
     except PermissionError:  # alive, another user's
         return False
-    return False
+    return _is_zombie(int(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits to be asked how, for as long as its parent takes; Linux tells."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 class _Clock:
