@@ -93,3 +93,12 @@ def test_impossible_questions_are_refused(embedding, unchecked_shapes):
         embedding.similarity(torch.ones(2))
     with pytest.raises(ValueError, match="with NaN: the point it was read at has no vector"):
         embedding.similarity(torch.full((embedding.num_channels,), torch.nan))
+
+
+def test_a_similarity_map_leaves_the_vectors_as_they_were():
+    """In single precision too, where no copy is made on reading a level."""
+    scan = blob((20, 18, 12), 0)
+    made = embed(scan, tiny_backbone((16, 16, 8)), precision="32", device="cpu", dtype=torch.float32, progress=False)
+    before = [level.clone() for level in made.pyramid]
+    made.similarity(made.at([made.grid.to_mm([9, 9, 6])])[0])
+    assert all(torch.equal(level, kept) for level, kept in zip(made.pyramid, before, strict=True))

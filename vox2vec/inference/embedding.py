@@ -1,6 +1,7 @@
 """The features of a whole scan: vectors at any point, similarity maps, one file on disk."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -86,12 +87,22 @@ class Embedding:
                 f"{'' if vector.isfinite().all() else ' with NaN: the point it was read at has no vector'}"
             )
         cosine = self.projected(vector[:, None])[0]
-        square = np.zeros(self.shape, np.float32)
-        for level, stride in zip(self.pyramid, self.strides, strict=True):
-            square += self._on_grid(_squared_norm(level).numpy(), stride)
+        square = self.squared_norm()
         cosine /= np.sqrt(square, out=square).clip(min=1e-12) * float(vector.norm())
-        cosine[~self._on_grid(self.covered.numpy(), self.covered_stride)] = np.nan
+        cosine[~self.has_vector()] = np.nan
         return Volume(cosine, self.affine)
+
+    def squared_norm(self, weights: Sequence[float] | None = None) -> Float32[np.ndarray, "x y z"]:
+        """Of every voxel's vector, on the prepared grid, levels first multiplied by `weights`, all 1 by default."""
+        square = np.zeros(self.shape, np.float32)
+        scales = [1.0] * len(self.pyramid) if weights is None else weights
+        for level, stride, scale in zip(self.pyramid, self.strides, scales, strict=True):
+            square += np.float32(scale**2) * self._on_grid(_squared_norm(level).numpy(), stride)
+        return square
+
+    def has_vector(self) -> Bool[np.ndarray, "x y z"]:
+        """Which voxels of the prepared grid have one: those that some window saw."""
+        return self._on_grid(self.covered.numpy(), self.covered_stride)
 
     def projected(self, directions: Float[Tensor, "d k"]) -> Float32[np.ndarray, "k x y z"]:
         """Every voxel's vector times each of `directions`, on the prepared grid; zero where there is no vector.
@@ -186,7 +197,7 @@ def _cells(level: Tensor, stride: tuple[int, int, int], voxels: Tensor) -> Tenso
 
 def _squared_norm(level: Tensor) -> Float[Tensor, "x y z"]:
     """Per cell, slab by slab: no float32 copy of the level."""
-    return torch.stack([slab.float().square_().sum(dim=-1) for slab in level.movedim(0, -1)])
+    return torch.stack([slab.float().square().sum(dim=-1) for slab in level.movedim(0, -1)])
 
 
 def _channels_last(level: Tensor) -> Tensor:

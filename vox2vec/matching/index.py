@@ -49,15 +49,10 @@ class Index:
             raise ValueError(
                 f"weights must be one for each of the {len(embedding.pyramid)} levels, none negative, got {weights}"
             )
-        square = torch.zeros(embedding.shape)
-        for level, stride, weight in zip(embedding.pyramid, embedding.strides, weights, strict=True):
-            cells = torch.stack([slab.float().square().sum(dim=-1) for slab in level.movedim(0, -1)])
-            square += weight**2 * _on_grid(cells, stride, embedding.shape)
-        allowed = _on_grid(embedding.covered, embedding.covered_stride, embedding.shape)
-        if among is not None:
-            allowed = allowed & torch.from_numpy(among)
+        allowed = torch.from_numpy(embedding.has_vector() if among is None else embedding.has_vector() & among)
         if not bool(allowed.any()):
             raise ValueError("no voxel that may be found has a vector; is the mask empty, or of another scan?")
+        square = torch.from_numpy(embedding.squared_norm(weights))
         return cls(embedding, weights, torch.where(allowed, square.clamp(min=1e-24).rsqrt(), 0))
 
     def search(self, vectors: Float[Tensor, "q d"]) -> tuple[Int64[Tensor, "q 3"], Float[Tensor, " q"]]:
@@ -120,10 +115,6 @@ class Index:
             total, above = product, stride
         _, y, z = self.embedding.shape
         return _finer(total, above, (stop - start, y, z))  # type: ignore[arg-type]
-
-
-def _on_grid(cells: Tensor, stride: Sequence[int], shape: Sequence[int]) -> Tensor:
-    return _finer(cells[..., None], stride, shape)[..., 0]
 
 
 def _finer(
