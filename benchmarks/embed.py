@@ -1,13 +1,12 @@
 """Embedding a whole volume: its overhead over the bare network, the CPU's fast path, and the peak of memory."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from benchmarks.memory import peak_of
 from benchmarks.timing import seconds_of
 from vox2vec.inference.embed import embed
 from vox2vec.inference.runner import backbone_runner, relative_error
@@ -74,14 +73,8 @@ def _whole_volume(backbone: FPN3d, patch: torch.Tensor) -> Iterator[tuple[str, .
 
 def _peak_memory() -> tuple[str, ...]:
     """Of a fresh process that embeds the volume, over what it holds before."""
-    code = (
-        "import time; from benchmarks.memory import peak_gib\n"
-        "from benchmarks.embed import torso; from vox2vec import FPN3d, embed\n"
-        "before = peak_gib(); start = time.perf_counter()\n"
-        "embed(torso(), FPN3d().eval(), device='cpu', progress=False)\n"
-        "print(before, peak_gib(), time.perf_counter() - start)"
+    seconds, peak = peak_of(
+        "from benchmarks.embed import torso; from vox2vec import FPN3d, embed",
+        "embed(torso(), FPN3d().eval(), device='cpu', progress=False)",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    before, after, seconds = map(float, done.stdout.split())
-    size = "x".join(map(str, SHAPE))
-    return f"embed {size}", f"{seconds:.0f} s", "", f"peak {after - before:.2f} GiB over the interpreter's {before:.2f}"
+    return f"embed {'x'.join(map(str, SHAPE))}", seconds, "", peak

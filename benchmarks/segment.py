@@ -1,7 +1,5 @@
 """Probing and segmenting: the backbone's share of a step, and the peak of memory for a large scan with many classes."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.memory import peak_of
 from benchmarks.timing import seconds_of
 from vox2vec.losses.segmentation import bce_dice
 from vox2vec.nn.fpn import FPN3d
@@ -71,21 +70,11 @@ def _probing_step() -> Iterator[tuple[str, ...]]:
 
 
 def _peak_memory() -> tuple[str, ...]:
-    code = (
-        "import time; from benchmarks.memory import peak_gib\n"
-        "from benchmarks.segment import networks, scan; from vox2vec.inference.segmentation import segment\n"
-        "before = peak_gib(); start = time.perf_counter()\n"
-        "labels = segment(scan(), *networks(), device='cpu', overlap=0, progress=False)\n"
-        "assert labels.shape == scan().shape\n"
-        "print(before, peak_gib(), time.perf_counter() - start)"
+    seconds, peak = peak_of(
+        "from benchmarks.segment import networks, scan; from vox2vec.inference.segmentation import segment",
+        "segment(scan(), *networks(), device='cpu', overlap=0, progress=False)",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    before, after, seconds = map(float, done.stdout.split())
     whole = CLASSES * 358 * 358 * 300 * 4 / 2**30
     size = "x".join(map(str, SHAPE))
-    return (
-        f"segment {size}, {CLASSES} classes, small network",
-        f"{seconds:.0f} s",
-        f"all probabilities at once: {whole:.1f} GiB",
-        f"peak {after - before:.2f} GiB over the interpreter's {before:.2f}",
-    )
+    name = f"segment {size}, {CLASSES} classes, small network"
+    return name, seconds, f"all probabilities at once: {whole:.1f} GiB", peak

@@ -28,8 +28,9 @@ def comparison_table(runs: Mapping[str, Results], *, metric: str = "dice") -> tu
     header = ["run", "folds", *structures, "mean", "95 % interval"]
     rows = []
     for name, run in runs.items():
+        summed = summary(run)
         for head in run.heads:
-            of_head = {row.structure: row for row in summary(run) if row.head == head and row.metric == metric}
+            of_head = {row.structure: row for row in summed if row.head == head and row.metric == metric}
             mean = of_head["mean"]
             cells = [plus_minus(of_head[s]) if s in of_head else "" for s in (*structures, "mean")]
             rows.append([f"{name}, {head}", str(len(run.folds)), *cells, f"{mean.low:.3f} to {mean.high:.3f}"])

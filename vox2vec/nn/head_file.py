@@ -1,7 +1,6 @@
 """A trained segmentation head in a file: what it finds, and on whose features it was trained."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
-from vox2vec.nn.pretrained import fingerprint, from_hub
+from vox2vec.nn.pretrained import REPOSITORY_ID, fingerprint, from_hub
 
 FORMAT = "vox2vec-head"
 FORMAT_VERSION = "1"
@@ -72,7 +71,7 @@ def load_head(source: str | PathLike[str]) -> SegmentationHead:
         ValueError: not a head's file.
     """
     path = Path(source)
-    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", str(source)) and path.suffix == "":
+    if not path.exists() and REPOSITORY_ID.fullmatch(str(source)) and path.suffix == "":
         repository, _, revision = str(source).partition("@")
         path = Path(from_hub(repository, "head.safetensors", revision or None))
     if not path.is_file():

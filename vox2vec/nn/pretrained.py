@@ -22,7 +22,7 @@ from vox2vec.nn.fpn import FPN3d
 REPOSITORY = "mishgon/vox2vec"
 REVISION = "29dfa9718434a58b3241af3c43dca90c867bea15"
 
-_REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _RELEASED = ("contrastive", "vicreg")
 
 
@@ -65,7 +65,7 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
         return backbone_from_file(source)
     if name in _RELEASED:
         return _released(name, True)
-    if _REPOSITORY_ID.fullmatch(name) and not name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
+    if REPOSITORY_ID.fullmatch(name) and not name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         repository, _, revision = name.partition("@")
         return backbone_from_file(from_hub(repository, None, revision or None))
     raise FileNotFoundError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
@@ -113,6 +112,7 @@ def run_fold(
     )
     trainer.save_checkpoint(last, weights_only=False)
     best.restore(module)
+    module.to(trainer.strategy.root_device)  # Lightning has brought it back to the CPU
     scores, failed = _tested(cache, test, source, module, names, folder)
     for kind, network in module.heads.items():
         _save(network, kind, module.backbone, names, folder)
@@ -160,8 +160,6 @@ def _tested(
     """Scores by head, CT and structure, with the found labels in the folder; and the CTs that could not be tested."""
     scores: dict[str, dict[str, Any]] = {kind: {} for kind in module.heads}
     failed: dict[str, str] = {}
-    device = torch.device("cuda" if next(module.parameters()).is_cuda else "cpu")
-    module.to(device)
     for entry in test:
         try:
             truth = source.labels(entry.id)
