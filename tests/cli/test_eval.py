@@ -229,6 +229,42 @@ def test_a_folder_with_names_is_evaluated(places, tmp_path):
     assert Results.read(tmp_path / "both").patients("linear") == {"p1": "one", "p0": "other"}
 
 
+def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys):
+    """`--setup knn` in folds, and the same on one scan by `vox2vec segment --examples`."""
+    words = ["eval", *_words(btcv, places, "knn", tmp_path / "log"), "--train_size", "2", "--precision", "32"]
+    assert main([*words, "--split", "all"]) == 0
+    results = Results.read(tmp_path / "log")
+    assert results.heads == ["nearest"] and sorted(results.folds) == list("01234")
+    assert results.name == "knn, 2 scans"
+    assert results.settings["protocol"]["neighbours"] == 20
+    table = results.table("nearest", "dice_original")
+    assert table.shape == (30, 13)
+    assert np.nanmean(table[:, list(results.structures.values()).index("liver")]) > 0.3
+    before = (tmp_path / "log" / "fold_3" / "fold.json").stat().st_mtime_ns
+    assert main([*words, "--split", "3"]) == 0
+    assert (tmp_path / "log" / "fold_3" / "fold.json").stat().st_mtime_ns == before
+
+    (tmp_path / "examples").mkdir()
+    folder = btcv / "RawData" / "Training"
+    for id in results.folds["0"]["split"]["train"]:
+        shutil.copy(folder / "img" / f"img{id}.nii.gz", tmp_path / "examples" / f"img{id}.nii.gz")
+        shutil.copy(folder / "label" / f"label{id}.nii.gz", tmp_path / "examples" / f"img{id}_labels.nii.gz")
+    id = next(iter(results.folds["0"]["scores"]["nearest"]))
+    scan, out = folder / "img" / f"img{id}.nii.gz", tmp_path / "labels.nii.gz"
+    (tmp_path / "names.json").write_text(json.dumps({str(n): name for n, name in BTCV_ORGANS.items()}))
+    words = ["segment", scan, "--examples", tmp_path / "examples", "--names", tmp_path / "names.json", "-o", out]
+    assert main([*map(str, words), "--weights", str(places / "backbone.safetensors"), "--precision", "32"]) == 0
+    told = capsys.readouterr().out
+    assert "2 labelled scans: " in told and "6 liver: " in told
+    kept = nibabel.load(tmp_path / "log" / "fold_0" / "labels" / "nearest" / f"{id}.nii.gz")
+    np.testing.assert_array_equal(nibabel.load(out).affine, nibabel.load(scan).affine)
+    found, before = (np.asanyarray(image.dataobj) for image in (nibabel.load(out), kept))
+    assert (found == before).mean() > 0.97  # cached scans are whole HU
+    (tmp_path / "empty").mkdir()
+    words[3] = tmp_path / "empty"
+    assert main([*map(str, words), "--weights", str(places / "backbone.safetensors")]) == 2
+
+
 def test_the_papers_tasks_are_one_table_with_the_rest_missing(btcv, places, tmp_path, capsys):
     spleen = tmp_path / "msd" / "Task09_Spleen"
     for folder in ("imagesTr", "labelsTr"):

@@ -15,6 +15,7 @@ import torch
 from vox2vec.cli.comparison import paper_table, print_table
 from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
 from vox2vec.cli.machine import add_machine_arguments, precision_of
+from vox2vec.cli.nearest_fold import Neighbours, run_nearest_fold
 from vox2vec.cli.run_folder import draw, fold_folder, keep_settings, write_results
 from vox2vec.cli.sources import add_cache_arguments
 from vox2vec.data.cache import Cache
@@ -29,7 +30,7 @@ from vox2vec.training.fold import Protocol, run_fold
 from vox2vec.training.results import Results, summary
 
 SOME_FAILED = 1
-SETUPS = ("probing", "fine-tuning", "from_scratch")
+SETUPS = ("probing", "fine-tuning", "from_scratch", "knn")
 _THAWED_SHARE = 0.2  # of the learning rate, for a thawed backbone, as the released code meant
 
 
@@ -45,7 +46,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add_cache_arguments(parser)
     parser.set_defaults(spacing=None, patch_size=None)  # those of the weights, where there are any
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
-    parser.add_argument("--setup", choices=SETUPS, required=True)
+    parser.add_argument(
+        "--setup",
+        choices=SETUPS,
+        required=True,
+        help="knn: without training, each voxel asks the most similar voxels of the labelled CTs",
+    )
     parser.add_argument(
         "--ckpt",
         metavar="WEIGHTS",
@@ -78,7 +84,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         choices=("linear", "nonlinear"),
         help="(default: both for probing; linear where the backbone learns, published)",
     )
-    published = Protocol()
+    published, voting = Protocol(), Neighbours()
     data.add_argument("--epochs", metavar="N", type=int, default=published.epochs, help="(default: 150, published)")
     data.add_argument(
         "--num_batches_per_epoch",
@@ -114,6 +120,18 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--seed", type=int, default=0, help="of heads, patches, random weights, --train_size (default: 0)"
+    )
+    knn = parser.add_argument_group("knn")
+    knn.add_argument("--neighbours", metavar="N", type=int, default=voting.neighbours, help="that vote (default: 20)")
+    knn.add_argument(
+        "--temperature", type=float, default=voting.temperature, help="of the cosine similarities (default: 0.05)"
+    )
+    knn.add_argument(
+        "--smoothing",
+        metavar="MM",
+        type=float,
+        default=voting.smoothing_mm,
+        help="Gaussian that votes are averaged by (default: 3; 0: none)",
     )
     machine = parser.add_argument_group("machine")
     add_machine_arguments(machine)
@@ -209,7 +227,7 @@ def _evaluate(arguments: argparse.Namespace, backbone: FPN3d, source: Source, lo
     keys = {cache.key(source, id, labels=True) for id in source.ids}
     entries = {entry.id: entry for entry in cache.entries() if entry.key in keys}
     names = dict(sorted((source.label_names or labels_in(cache, list(entries.values()))).items()))
-    protocol = _protocol(arguments)
+    protocol = _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments)
     settings = _settings(arguments, backbone, source, names, protocol)
     keep_settings(log_dir, settings)
     results = Results(settings, {str(number): name for number, name in names.items()}, {})
@@ -219,7 +237,11 @@ def _evaluate(arguments: argparse.Namespace, backbone: FPN3d, source: Source, lo
             f"{len(split.test)} to test on"
         )
         torch.manual_seed(arguments.seed)
-        run_fold(protocol, cache, entries, source, split, names, backbone, fold_folder(log_dir, fold))
+        run_one = (cache, entries, source, split, names, backbone, fold_folder(log_dir, fold))
+        if isinstance(protocol, Neighbours):
+            run_nearest_fold(protocol, *run_one)
+        else:
+            run_fold(protocol, *run_one)
         results = write_results(log_dir, settings, names)
         _say(results)
     draw(results, source, log_dir)
@@ -249,8 +271,23 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
     )
 
 
+def _neighbours(arguments: argparse.Namespace) -> Neighbours:
+    return Neighbours(
+        neighbours=arguments.neighbours,
+        temperature=arguments.temperature,
+        smoothing_mm=arguments.smoothing,
+        seed=arguments.seed,
+        fresh=arguments.ckpt == "random",
+        precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
+    )
+
+
 def _settings(
-    arguments: argparse.Namespace, backbone: FPN3d, source: Source, names: Mapping[int, str], protocol: Protocol
+    arguments: argparse.Namespace,
+    backbone: FPN3d,
+    source: Source,
+    names: Mapping[int, str],
+    protocol: Protocol | Neighbours,
 ) -> dict[str, Any]:
     """What makes one run comparable with another, and what must not change when it goes on."""
     machine = ("num_workers", "accelerator", "save_every")

@@ -85,7 +85,7 @@ def labelled_sets(arguments: argparse.Namespace) -> dict[str, Source]:
             labels = None  # they lie beside the scans
         source = _labelled(own_data(images, labels=labels))
         if arguments.names is not None:
-            source = replace(source, label_names=_names(arguments.names))
+            source = replace(source, label_names=read_names(arguments.names))
     return {"": source}
 
 
@@ -118,7 +118,8 @@ def _needed(path: Path | None, flag: str, dataset: str) -> Path:
     return path
 
 
-def _names(path: Path) -> Mapping[int, str]:
+def read_names(path: Path) -> Mapping[int, str]:
+    """Structures by number, of a JSON file."""
     try:
         names = label_names_of({"labels": json.loads(path.read_text())})
     except (OSError, ValueError, AttributeError) as error:

@@ -5,7 +5,7 @@ from os import PathLike
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -60,15 +60,48 @@ def embed(
     Raises:
         ValueError: the scan holds NaN or no body, or an argument is out of range.
     """
+    scan = prepare_hu(volume if isinstance(volume, Volume) else load_volume(volume), backbone.recipe)
+    body = body_mask(scan.image, body_hu=backbone.recipe.body_hu)
+    return embed_prepared(
+        scan,
+        body,
+        backbone,
+        device=device,
+        precision=precision,
+        compiled=compiled,
+        overlap=overlap,
+        batch_size=batch_size,
+        dtype=dtype,
+        progress=progress,
+    )
+
+
+def embed_prepared(
+    scan: Volume,
+    body: Bool[np.ndarray, "x y z"],
+    backbone: FPN3d,
+    *,
+    device: str | torch.device = "auto",
+    precision: Precision = "auto",
+    compiled: bool | None = None,
+    overlap: float = 0.5,
+    batch_size: int = 1,
+    dtype: torch.dtype = torch.float16,
+    progress: bool = True,
+) -> Embedding:
+    """`embed` for a scan that is prepared already, as one of a cache: HU on the grid of `backbone.recipe`.
+
+    Args:
+        body: its mask; windows without body are skipped.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if precision not in ("auto", "32", "bf16"):
         raise ValueError(f'precision must be "auto", "32" or "bf16", got {precision!r}')
     if backbone.in_channels != 1:
         raise ValueError(f"a CT has one channel, the backbone takes {backbone.in_channels}")
-    scan = prepare_hu(volume if isinstance(volume, Volume) else load_volume(volume), backbone.recipe)
     windows = Windows.over(scan.shape, backbone.recipe.patch_size, overlap=overlap)
-    starts = windows.holding(body_mask(scan.image, body_hu=backbone.recipe.body_hu))
+    starts = windows.holding(body)
     image = torch.from_numpy(windows.padded(scale_hu(scan.image, backbone.recipe.window_hu)))
     where = pick_device(device)
     if compiled is None:

@@ -12,6 +12,7 @@ from vox2vec.inference.embedding import Embedding
 
 _SLAB_VALUES = 2**25  # similarities held at a time, 128 MiB
 _QUERIES = 32  # searched together
+_BLOCK_VALUES = 2**22  # similarities of voxels that ask together, 16 MiB: they stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,11 @@ class Index:
         square = torch.from_numpy(embedding.squared_norm(weights))
         return cls(embedding, weights, torch.where(allowed, square.clamp(min=1e-24).rsqrt(), 0))
 
+    @property
+    def may_be_found(self) -> Bool[Tensor, "x y z"]:
+        """Which voxels of the prepared grid have a vector and are among those asked for."""
+        return self._inverse_norm > 0
+
     def search(self, vectors: Float[Tensor, "q d"]) -> tuple[Int64[Tensor, "q 3"], Float[Tensor, " q"]]:
         """For each vector the voxel of the highest cosine similarity, and that similarity; exact.
 
@@ -75,16 +81,43 @@ class Index:
         places, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         return places, scores
 
+    def nearest(
+        self, vectors: Float[Tensor, "n d"], voxels: Int64[Tensor, "v 3"], count: int
+    ) -> tuple[Float[Tensor, "v k"], Int64[Tensor, "v k"]]:
+        """For each voxel the `count` vectors most like its own: cosine similarities, highest first, and which; exact.
+
+        The other way round than `search`: here the voxels ask. A level's products are formed once for each of its
+        cells, not for each voxel.
+
+        Args:
+            voxels: of the prepared grid, each with a vector.
+        """
+        directions = self._directions(vectors.float())
+        coarse = voxels // torch.tensor([max(s) for s in zip(*self.embedding.strides, strict=True)])
+        order = torch.from_numpy(np.lexsort(coarse.T.numpy()))  # neighbours together: they share cells
+        best = torch.empty(len(voxels), min(count, len(vectors)))
+        which = torch.empty(best.shape, dtype=torch.long)
+        for some in order.split(max(1, _BLOCK_VALUES // len(vectors))):
+            inverse = self._inverse_norm[tuple(voxels[some].T)]
+            similar = self._products_at(directions, voxels[some])
+            value, which[some] = similar.topk(best.shape[1], dim=1)
+            best[some] = value * inverse[:, None]
+        return best, which
+
     def weighted(self, vectors: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
         """Vectors with their levels multiplied by the weights."""
         widths = [level.shape[0] for level in self.embedding.pyramid]
         parts = vectors.split(widths, dim=1)
         return torch.cat([part * weight for part, weight in zip(parts, self.weights, strict=True)], dim=1)
 
-    def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def _directions(self, vectors: Tensor) -> list[Tensor]:
+        """What each level is multiplied by for the cosine similarity, but for the norm of the level's voxels."""
         queries = torch.nn.functional.normalize(self.weighted(vectors), dim=1)
         widths = [level.shape[0] for level in self.embedding.pyramid]
-        directions = [part.T * weight for part, weight in zip(queries.split(widths, 1), self.weights, strict=True)]
+        return [part.T * weight for part, weight in zip(queries.split(widths, 1), self.weights, strict=True)]
+
+    def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        directions = self._directions(vectors)
         x, y, z = self.embedding.shape
         coarsest = max(stride[0] for stride in self.embedding.strides)
         step = max(1, _SLAB_VALUES // (len(vectors) * y * z * coarsest)) * coarsest
@@ -115,6 +148,21 @@ class Index:
             total, above = product, stride
         _, y, z = self.embedding.shape
         return _finer(total, above, (stop - start, y, z))  # type: ignore[arg-type]
+
+    def _products_at(self, directions: Sequence[Tensor], voxels: Int64[Tensor, "v 3"]) -> Float[Tensor, "v q"]:
+        """The same for some voxels: of each level the cells that hold any of them."""
+        total: Tensor | None = None
+        cell_of_voxel: Tensor | None = None  # at the level above
+        for level, stride, part in reversed(
+            list(zip(self.embedding.pyramid, self.embedding.strides, directions, strict=True))
+        ):
+            cells, inverse = (voxels // torch.tensor(stride)).unique(dim=0, return_inverse=True)
+            product = level.movedim(0, -1)[tuple(cells.T)].float() @ part
+            if total is not None and cell_of_voxel is not None:
+                above = torch.empty(len(cells), dtype=torch.long).scatter(0, inverse, cell_of_voxel)
+                product += total[above]
+            total, cell_of_voxel = product, inverse
+        return total[cell_of_voxel]  # type: ignore[index]
 
 
 def _finer(

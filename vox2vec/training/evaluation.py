@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 from torch import nn
 
 from vox2vec.data.cache import Cache
@@ -53,18 +54,36 @@ def scores_of(
                 mask = classes[i] >= THRESHOLD
                 both = np.count_nonzero(mask & (official[..., place] == number))
                 counts[name][i] += np.count_nonzero(mask), both
-    sizes = [int(np.count_nonzero(official == number)) for number in numbers]
     scores, labels = {}, {}
     for name in heads:
         labels[name] = Volume(found[name], np.array(entry.affine)).onto(truth, order=0, fill=0)
-        scores[name] = {
-            number: {
-                "dice": 2 * int(both) / (int(marked) + size) if size else None,
-                **_on_own_grid(labels[name].image == number, truth.image == number, truth.spacing_mm),
-            }
-            for number, size, (marked, both) in zip(numbers, sizes, counts[name], strict=True)
-        }
+        scores[name] = _scores(labels[name], truth, official, counts[name], numbers)
     return scores, labels
+
+
+def scores_of_labels(
+    found: Integer[np.ndarray, "x y z"], cache: Cache, entry: Entry, truth: Volume, numbers: Sequence[int]
+) -> tuple[dict[int, Scores], Volume]:
+    """The same for labels on the prepared grid, however they were found; "dice" is of the labels there."""
+    scan = cache.open(entry)
+    official = scan.labels(Box((0, 0, 0), scan.shape))
+    counts = np.array([[np.count_nonzero(m := found == n), np.count_nonzero(m & (official == n))] for n in numbers])
+    labels = Volume(found, np.array(entry.affine)).onto(truth, order=0, fill=0)
+    return _scores(labels, truth, official, counts, numbers), labels
+
+
+def _scores(
+    labels: Volume, truth: Volume, official: np.ndarray, counts: np.ndarray, numbers: Sequence[int]
+) -> dict[int, Scores]:
+    """`counts` (classes, 2): voxels found, found and true, on the prepared grid."""
+    sizes = [int(np.count_nonzero(official == number)) for number in numbers]
+    return {
+        number: {
+            "dice": 2 * int(both) / (int(marked) + size) if size else None,
+            **_on_own_grid(labels.image == number, truth.image == number, truth.spacing_mm),
+        }
+        for number, size, (marked, both) in zip(numbers, sizes, counts, strict=True)
+    }
 
 
 def _on_own_grid(found: np.ndarray, true: np.ndarray, spacing_mm: tuple[float, float, float]) -> Scores:

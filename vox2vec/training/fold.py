@@ -118,17 +118,38 @@ def run_fold(
         _save(network, kind, module.backbone, names, folder)
     if protocol.fresh or module.learns_backbone:
         save_backbone(module.backbone, folder / "backbone.safetensors")
+    result = finish_fold(folder, split, entries, failed, scores, val_dice=best.best)
+    last.unlink()
+    return result
+
+
+def finish_fold(
+    folder: Path,
+    split: Split,
+    entries: Mapping[str, Entry],
+    failed: Mapping[str, str],
+    scores: Mapping[str, Any],
+    *,
+    val_dice: Any = None,
+) -> dict[str, Any]:
+    """Write what results.json says of a fold, whole or not at all; with it the fold is finished.
+
+    Args:
+        entries: of the cache by id.
+        failed: CTs that could not be tested, and why.
+        scores: of the test CTs, by head, id and structure.
+        val_dice: what the epoch was chosen by.
+    """
     asked = {*split.train, *split.val, *split.test}
     result = {
         "split": {"train": list(split.train), "val": list(split.val), "test": list(split.test)},
         "skipped": {**dict.fromkeys(sorted(asked - set(entries)), "not in the cache"), **failed},
-        "val_dice": best.best,
+        "val_dice": val_dice,
         "scores": scores,
     }
     partial = folder / f"{FOLD}.partial"
     partial.write_text(json.dumps(result, allow_nan=False))
     partial.replace(folder / FOLD)
-    last.unlink()
     return result
 
 

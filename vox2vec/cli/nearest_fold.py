@@ -1,0 +1,112 @@
+"""One fold of an evaluation without training: each voxel of a test CT asks the nearest voxels of the labelled CTs."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import LabelledBatches
+from vox2vec.data.entry import Entry
+from vox2vec.data.sources.source import Source
+from vox2vec.data.splits import Split
+from vox2vec.geometry import Box
+from vox2vec.inference.embed import embed_prepared
+from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.runner import Precision
+from vox2vec.matching.index import Index
+from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
+from vox2vec.nn.fpn import FPN3d
+from vox2vec.training.evaluation import scores_of_labels
+from vox2vec.training.fold import FOLD, finish_fold, found_labels
+from vox2vec.training.segmentation import measure_statistics
+from vox2vec.volume import Volume
+
+HEAD = "nearest"
+"""What stands in the results where trained heads have their kind."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """How labelled voxels vote; see `vote_slabs`.
+
+    Attributes:
+        fresh: the backbone has random weights, and first measures its batch norms' statistics on the labelled CTs.
+    """
+
+    neighbours: int = 20
+    temperature: float = 0.05
+    smoothing_mm: float = 3.0
+    seed: int = 0
+    fresh: bool = False
+    precision: Precision = "auto"
+
+
+def run_nearest_fold(
+    options: Neighbours,
+    cache: Cache,
+    entries: Mapping[str, Entry],
+    source: Source,
+    split: Split,
+    names: Mapping[int, str],
+    backbone: FPN3d,
+    folder: Path,
+) -> None:
+    """Draw labelled voxels of the CTs to learn from, find the test CTs' structures, leave fold.json and the labels.
+
+    A fold that is finished is not run again.
+    """
+    if (folder / FOLD).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = ([entries[id] for id in part if id in entries] for part in (split.train, split.test))
+    backbone = copy.deepcopy(backbone)
+    if options.fresh:
+        measure_statistics(backbone, LabelledBatches(cache, train, seed=options.seed))
+        backbone.eval()
+    parts = []
+    for number, entry in enumerate(train):
+        embedding, body = _embedded(cache, entry, backbone, options)
+        truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
+        parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
+    examples = LabelledVoxels.joined(parts, seed=options.seed)
+    scores: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for entry in test:
+        try:
+            own = source.labels(entry.id)
+            if own is None:
+                raise ValueError("it has no labels")
+            embedding, body = _embedded(cache, entry, backbone, options)
+            found = labels_by_neighbours(
+                Index.of(embedding, among=body),
+                examples,
+                neighbours=options.neighbours,
+                temperature=options.temperature,
+                smoothing_mm=options.smoothing_mm,
+            )
+            values, labels = scores_of_labels(found, cache, entry, own, list(names))
+        except (ValueError, OSError) as error:
+            _logger.warning("%s cannot be tested: %s", entry.id, error)
+            failed[entry.id] = " ".join(str(error).split())
+            continue
+        scores[entry.id] = {names[number]: value for number, value in values.items()}
+        path = found_labels(folder, HEAD, entry.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        labels.save(path)
+    finish_fold(folder, split, entries, failed, {HEAD: scores})
+
+
+def _embedded(cache: Cache, entry: Entry, backbone: FPN3d, options: Neighbours) -> tuple[Embedding, np.ndarray]:
+    """A cached CT's vectors, and its body."""
+    scan = cache.open(entry)
+    whole = Box((0, 0, 0), entry.shape)
+    body = scan.body(whole)
+    volume = Volume(scan.image_hu(whole), np.array(entry.affine))
+    return embed_prepared(volume, body, backbone, precision=options.precision, progress=False), body
