@@ -84,7 +84,8 @@ def test_smoothing_by_slabs_is_that_of_the_whole(embeddings, examples, slab, smo
     wanted = np.stack([gaussian_filter(c, sigma, mode="constant", truncate=3.0) for c in plain])
     slabs = list(vote_slabs(index, examples, smoothing_mm=smoothing_mm))
     edges = [0, *(place.stop for place, _ in slabs)]
-    assert [place.start for place, _ in slabs] == edges[:-1] and edges[-1] == embeddings[1].shape[0]
+    assert [place.start for place, _ in slabs] == edges[:-1]
+    assert edges[-1] == embeddings[1].shape[0]
     np.testing.assert_allclose(np.concatenate([v for _, v in slabs], axis=1), wanted, atol=1e-5)
 
 

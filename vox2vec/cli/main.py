@@ -23,6 +23,8 @@ COMMANDS = {
     "compare": "vox2vec.cli.compare",
     "segment": "vox2vec.cli.segment",
     "match": "vox2vec.cli.match",
+    "search": "vox2vec.cli.search",
+    "position": "vox2vec.cli.position",
 }
 
 

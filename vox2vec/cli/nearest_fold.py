@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from vox2vec.cli.prepared import embedded_entry
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split
 from vox2vec.geometry import Box
-from vox2vec.inference.embed import embed_prepared
-from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
@@ -24,7 +21,6 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.evaluation import scores_of_labels
 from vox2vec.training.fold import FOLD, finish_fold, found_labels
 from vox2vec.training.segmentation import measure_statistics
-from vox2vec.volume import Volume
 
 HEAD = "nearest"
 """What stands in the results where trained heads have their kind."""
@@ -72,7 +68,7 @@ def run_nearest_fold(
         backbone.eval()
     parts = []
     for number, entry in enumerate(train):
-        embedding, body = _embedded(cache, entry, backbone, options)
+        embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
         truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
         parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
     examples = LabelledVoxels.joined(parts, seed=options.seed)
@@ -83,7 +79,7 @@ def run_nearest_fold(
             own = source.labels(entry.id)
             if own is None:
                 raise ValueError("it has no labels")
-            embedding, body = _embedded(cache, entry, backbone, options)
+            embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
             found = labels_by_neighbours(
                 Index.of(embedding, among=body),
                 examples,
@@ -101,12 +97,3 @@ def run_nearest_fold(
         path.parent.mkdir(parents=True, exist_ok=True)
         labels.save(path)
     finish_fold(folder, split, entries, failed, {HEAD: scores})
-
-
-def _embedded(cache: Cache, entry: Entry, backbone: FPN3d, options: Neighbours) -> tuple[Embedding, np.ndarray]:
-    """A cached CT's vectors, and its body."""
-    scan = cache.open(entry)
-    whole = Box((0, 0, 0), entry.shape)
-    body = scan.body(whole)
-    volume = Volume(scan.image_hu(whole), np.array(entry.affine))
-    return embed_prepared(volume, body, backbone, precision=options.precision, progress=False), body

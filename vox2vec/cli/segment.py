@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 
 from vox2vec.cli.labelled import read_names
+from vox2vec.cli.prepared import embedded
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.source import ListedSource
-from vox2vec.inference.embed import embed_prepared
-from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
-from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import load_head
 from vox2vec.nn.pretrained import load_backbone
-from vox2vec.preprocessing.body import body_mask
-from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -89,11 +85,11 @@ def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, st
     names = read_names(arguments.names) if arguments.names else (examples.label_names or _all_labels(truths.values()))
     parts = []
     for i, (id, truth) in enumerate(truths.items()):
-        embedding, body = _embedded(examples.load(id), backbone, arguments)
+        embedding, body = embedded(examples.load(id), backbone, arguments)
         labels = truth.onto(embedding.grid, order=0, fill=0).image
         parts.append(LabelledVoxels.of(embedding, labels, body, names, seed=i))
     print(f"{len(parts)} labelled scans: {', '.join(truths)}")
-    embedding, body = _embedded(volume, backbone, arguments)
+    embedding, body = embedded(volume, backbone, arguments)
     found = labels_by_neighbours(Index.of(embedding, among=body), LabelledVoxels.joined(parts))
     return Volume(found, embedding.affine).onto(volume, order=0, fill=0), names
 
@@ -103,12 +99,6 @@ def _labels(examples: ListedSource, id: str) -> Volume:
     if truth is None:
         raise ValueError(f"{id} has no labels")
     return truth
-
-
-def _embedded(volume: Volume, backbone: FPN3d, arguments: argparse.Namespace) -> tuple[Embedding, np.ndarray]:
-    scan = prepare_hu(volume, backbone.recipe)
-    body = body_mask(scan.image, body_hu=backbone.recipe.body_hu)
-    return embed_prepared(scan, body, backbone, device=arguments.device, precision=arguments.precision), body
 
 
 def _all_labels(truths: Iterable[Volume]) -> dict[int, str]:

@@ -1,0 +1,51 @@
+"""Where each slice lies: exact for a scan cut out of its reference, and monotone where the body repeats itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.inference.scans import blob, tiny_backbone
+from vox2vec.inference.embed import embed
+from vox2vec.matching.index import Index
+from vox2vec.matching.position import axial_position
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    backbone = tiny_backbone((16, 16, 8))
+    return tuple(
+        embed(blob(shape, seed), backbone, precision="32", device="cpu", dtype=torch.float32, progress=False)
+        for shape, seed in (((24, 21, 30), 0), ((27, 33, 19), 1))
+    )
+
+
+def test_a_scan_lies_where_it_is_in_itself(embeddings):
+    curve = axial_position(embeddings[0], embeddings[0], every_mm=6, voxels_per_slice=9)
+    assert len(curve.slices_mm) > 5
+    np.testing.assert_allclose(curve.reference_mm, curve.slices_mm, atol=1e-6)
+    np.testing.assert_allclose(curve.fitted_mm, curve.slices_mm, atol=1e-6)
+    np.testing.assert_allclose(curve.spread_mm, 0, atol=1e-6)
+
+
+def test_the_curve_does_not_turn_back_and_is_the_median(embeddings):
+    scan, reference = embeddings
+    allowed = np.zeros(scan.shape, bool)
+    allowed[5:17, 4:15, 3:] = True
+    curve = axial_position(Index.of(scan, among=allowed), reference, every_mm=1, voxels_per_slice=10**6)
+    assert (np.diff(curve.fitted_mm) >= -1e-9).all()
+    index = Index.of(reference)
+    heights = scan.grid.affine[2, 3] + scan.grid.affine[2, 2] * np.arange(scan.shape[2])
+    np.testing.assert_allclose(curve.slices_mm, heights[allowed.any(axis=(0, 1)) & scan.has_vector().any(axis=(0, 1))])
+    z = int(np.argmin(abs(heights - curve.slices_mm[4])))
+    places = np.argwhere((allowed & scan.has_vector())[:, :, z])
+    found, _ = index.search(scan.at(scan.grid.to_mm(np.c_[places, np.full(len(places), z)])))
+    heights = reference.grid.to_mm(found.numpy())[:, 2]
+    assert curve.reference_mm[4] == pytest.approx(np.median(heights))
+    assert curve.spread_mm[4] == pytest.approx(np.subtract(*np.percentile(heights, (75, 25))) / 2)
+
+
+def test_bad_numbers_are_refused(embeddings):
+    with pytest.raises(ValueError, match="must be positive"):
+        axial_position(*embeddings, every_mm=0)
+    with pytest.raises(ValueError, match="weight their levels alike"):
+        axial_position(embeddings[0], Index.of(embeddings[1], weights=[1, 1, 1, 0.5]))
