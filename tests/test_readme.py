@@ -75,12 +75,27 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
             assert main([*coarse, *small.split()]) == 0
         if words[0] == "compare":
             for setup in ("fine-tuning", "from_scratch"):
-                shutil.copytree("probing", setup)
+                shutil.copytree("probing", setup, dirs_exist_ok=True)
             assert main(words) == 0
             assert "| fine-tuning - probing, linear |" in capsys.readouterr().out
         if words[0] == "segment":
+            (folder / "labelled").mkdir(exist_ok=True)
+            shutil.copy("patients/p1.nii.gz", "labelled/p1.nii.gz")
+            shutil.copy("labels/p1.nii.gz", "labelled/p1_labels.nii.gz")
             assert main([word.replace("run/backbone", "coarse") for word in words]) == 0
-            assert "6 6:" in capsys.readouterr().out
+            assert ("6 label 6:" if "--examples" in words else "6 6:") in capsys.readouterr().out
+        if words[0] == "search":
+            _labelled(folder)
+            recipe = ["--spacing", "14", "14", "14", "--patch_size", "16", "16", "16", "--num_workers", "0"]
+            assert main(["warmup-cache", "--data_dir", "patients", "--cache_dir", "coarse_cache", *recipe]) == 0
+            point = [f"{value:.1f}" for value in phantom(0).landmarks["liver"]]
+            words = ["search", "patients/p0.nii.gz", "--point", *point, "--cache_dir", "coarse_cache", *words[8:]]
+            assert main([*words, "--weights", "coarse.safetensors"]) == 0
+            assert "places.csv: 10 places in " in capsys.readouterr().out
+        if words[0] == "position":
+            patients = ["patients/p0.nii.gz", "patients/p1.nii.gz"]
+            assert main(["position", *patients, *words[3:], "--weights", "coarse.safetensors"]) == 0
+            assert {"curve.csv", "curve.png"} <= set(os.listdir())
         if words[0] == "match":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
             assert "1 of 1 points matched" in capsys.readouterr().out
@@ -92,7 +107,7 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
 def _labelled(folder: Path) -> None:
     """Six patients with labels, and coarse weights."""
     for name in ("patients", "labels"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     for seed in range(6):
         patient = phantom(seed, spacing_mm=(14, 14, 14))
         patient.volume.save(folder / "patients" / f"p{seed}.nii.gz")
