@@ -33,7 +33,7 @@ class Results:
     def name(self) -> str:
         """Such as "probing, 4 scans"."""
         size = self.settings.get("train_size")
-        return f"{self.settings['setup']}" + (f", {size} scans" if size else "")
+        return f"{self.settings['setup']}" + (f", {size} scan{'s' * (size > 1)}" if size else "")
 
     @property
     def heads(self) -> list[str]:
