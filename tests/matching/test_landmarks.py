@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.inference.scans import blob, tiny_backbone
-from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.nearest import nearest
 from vox2vec.matching import index as index_module
@@ -15,16 +13,6 @@ from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 
 AFFINE = np.array([[2.0, 0, 0, -30], [0, 2, 0, 12], [0, 0, 3, 100], [0, 0, 0, 1]])
-
-
-@pytest.fixture(scope="module")
-def embeddings():
-    """Of two scans of other sizes, with levels refined where windows overlap."""
-    backbone = tiny_backbone((16, 16, 8))
-    return tuple(
-        embed(blob(shape, seed), backbone, precision="32", device="cpu", dtype=torch.float32, progress=False)
-        for shape, seed in (((30, 21, 15), 0), ((27, 33, 19), 1))
-    )
 
 
 def _points(embedding, count=40, seed=0):

@@ -6,23 +6,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from tests.inference.scans import blob, tiny_backbone
-from vox2vec.inference.embed import embed
 from vox2vec.matching import index as index_module
 from vox2vec.matching import neighbours as module
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours, vote_slabs
 
 NAMES = {3: "left", 7: "right"}
-
-
-@pytest.fixture(scope="module")
-def embeddings():
-    backbone = tiny_backbone((16, 16, 8))
-    return tuple(
-        embed(blob(shape, seed), backbone, precision="32", device="cpu", dtype=torch.float32, progress=False)
-        for shape, seed in (((30, 21, 15), 0), ((27, 33, 19), 1))
-    )
 
 
 @pytest.fixture(scope="module")

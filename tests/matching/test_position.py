@@ -2,26 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
-from tests.inference.scans import blob, tiny_backbone
-from vox2vec.inference.embed import embed
 from vox2vec.matching.index import Index
 from vox2vec.matching.position import axial_position
 
 
-@pytest.fixture(scope="module")
-def embeddings():
-    backbone = tiny_backbone((16, 16, 8))
-    return tuple(
-        embed(blob(shape, seed), backbone, precision="32", device="cpu", dtype=torch.float32, progress=False)
-        for shape, seed in (((24, 21, 30), 0), ((27, 33, 19), 1))
-    )
-
-
 def test_a_scan_lies_where_it_is_in_itself(embeddings):
     curve = axial_position(embeddings[0], embeddings[0], every_mm=6, voxels_per_slice=9)
-    assert len(curve.slices_mm) > 5
+    assert len(curve.slices_mm) == 5
     np.testing.assert_allclose(curve.reference_mm, curve.slices_mm, atol=1e-6)
     np.testing.assert_allclose(curve.fitted_mm, curve.slices_mm, atol=1e-6)
     np.testing.assert_allclose(curve.spread_mm, 0, atol=1e-6)

@@ -1,11 +1,9 @@
 """One fold of an evaluation without training: each voxel of a test CT asks the nearest voxels of the labelled CTs."""
 
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vox2vec.cli.prepared import embedded_entry
 from vox2vec.data.cache import Cache
@@ -19,13 +17,12 @@ from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.evaluation import scores_of_labels
-from vox2vec.training.fold import FOLD, finish_fold, found_labels
+from vox2vec.training.fold import FOLD, Scored, finish_fold, tested
 from vox2vec.training.segmentation import measure_statistics
+from vox2vec.volume import Volume
 
 HEAD = "nearest"
 """What stands in the results where trained heads have their kind."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,28 +69,18 @@ def run_nearest_fold(
         truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
         parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
     examples = LabelledVoxels.joined(parts, seed=options.seed)
-    scores: dict[str, Any] = {}
-    failed: dict[str, str] = {}
-    for entry in test:
-        try:
-            own = source.labels(entry.id)
-            if own is None:
-                raise ValueError("it has no labels")
-            embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
-            found = labels_by_neighbours(
-                Index.of(embedding, among=body),
-                examples,
-                neighbours=options.neighbours,
-                temperature=options.temperature,
-                smoothing_mm=options.smoothing_mm,
-            )
-            values, labels = scores_of_labels(found, cache, entry, own, list(names))
-        except (ValueError, OSError) as error:
-            _logger.warning("%s cannot be tested: %s", entry.id, error)
-            failed[entry.id] = " ".join(str(error).split())
-            continue
-        scores[entry.id] = {names[number]: value for number, value in values.items()}
-        path = found_labels(folder, HEAD, entry.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        labels.save(path)
-    finish_fold(folder, split, entries, failed, {HEAD: scores})
+
+    def score(entry: Entry, truth: Volume) -> Scored:
+        embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
+        found = labels_by_neighbours(
+            Index.of(embedding, among=body),
+            examples,
+            neighbours=options.neighbours,
+            temperature=options.temperature,
+            smoothing_mm=options.smoothing_mm,
+        )
+        values, labels = scores_of_labels(found, cache, entry, truth, list(names))
+        return {HEAD: values}, {HEAD: labels}
+
+    scores, failed = tested(test, source, names, folder, score)
+    finish_fold(folder, split, entries, failed, scores)

@@ -3,7 +3,7 @@
 import copy
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import KINDS, SegmentationHead, save_head
 from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.datamodule import CountBatches, EndlessData
-from vox2vec.training.evaluation import scores_of
+from vox2vec.training.evaluation import Scores, scores_of
 from vox2vec.training.segmentation import KeepBest, Segmentation, evaluating, fresh_heads, measure_statistics
 from vox2vec.training.watching import KeepLast
+from vox2vec.volume import Volume
 
 _logger = logging.getLogger(__name__)
 _LAST = "last.ckpt"
@@ -113,7 +114,12 @@ def run_fold(
     trainer.save_checkpoint(last, weights_only=False)
     best.restore(module)
     module.to(trainer.strategy.root_device)  # Lightning has brought it back to the CPU
-    scores, failed = _tested(cache, test, source, module, names, folder)
+
+    def score(entry: Entry, truth: Volume) -> Scored:
+        with evaluating(module):
+            return scores_of(cache, entry, truth, module.backbone, dict(module.heads.items()), list(names))
+
+    scores, failed = tested(test, source, names, folder, score)
     for kind, network in module.heads.items():
         _save(network, kind, module.backbone, names, folder)
     if protocol.fresh or module.learns_backbone:
@@ -170,33 +176,39 @@ def _trainer(protocol: Protocol, folder: Path, best: KeepBest) -> pl.Trainer:
     )
 
 
-def _tested(
-    cache: Cache,
+Scored = tuple[dict[str, dict[int, Scores]], dict[str, Volume]]
+"""By head, the scores of each structure, and the labels that were found."""
+
+
+def tested(
     test: Sequence[Entry],
     source: Source,
-    module: Segmentation,
     names: Mapping[int, str],
     folder: Path,
+    score: Callable[[Entry, Volume], Scored],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Scores by head, CT and structure, with the found labels in the folder; and the CTs that could not be tested."""
-    scores: dict[str, dict[str, Any]] = {kind: {} for kind in module.heads}
+    """Scores by head, CT and structure, with the found labels in the folder; and the CTs that could not be tested.
+
+    Args:
+        score: given a CT and its true labels on its own grid.
+    """
+    scores: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for entry in test:
         try:
             truth = source.labels(entry.id)
             if truth is None:
                 raise ValueError("it has no labels")
-            with evaluating(module):
-                found, labels = scores_of(cache, entry, truth, module.backbone, dict(module.heads.items()), list(names))
+            found, labels = score(entry, truth)
         except (ValueError, OSError) as error:
             _logger.warning("%s cannot be tested: %s", entry.id, error)
             failed[entry.id] = " ".join(str(error).split())
             continue
-        for kind, by_number in found.items():
-            scores[kind][entry.id] = {names[number]: values for number, values in by_number.items()}
-            path = found_labels(folder, kind, entry.id)
+        for head, by_number in found.items():
+            scores.setdefault(head, {})[entry.id] = {names[number]: values for number, values in by_number.items()}
+            path = found_labels(folder, head, entry.id)
             path.parent.mkdir(parents=True, exist_ok=True)
-            labels[kind].save(path)
+            labels[head].save(path)
     return scores, failed
 
 
