@@ -34,10 +34,10 @@ def _body(embedding):
     return body
 
 
-def _slow_votes(embedding, body, examples, neighbours, temperature):
+def _slow_votes(embedding, voxels, examples, neighbours, temperature):
     """The formula of `vote_slabs`, voxel by voxel."""
     votes = np.zeros((3, *embedding.shape))
-    for voxel in np.argwhere(body):
+    for voxel in voxels:
         vector = embedding.at(embedding.grid.to_mm(voxel[None])).double()
         similar = F.cosine_similarity(vector, examples.vectors.double(), dim=1)
         said = (similar / temperature).exp() * examples.stands_for.double()
@@ -56,9 +56,10 @@ def test_the_votes_are_those_of_the_formula(embeddings, examples, block, monkeyp
     slabs = list(vote_slabs(Index.of(target, among=body), examples, neighbours=7, temperature=0.1, smoothing_mm=0))
     assert [(place.start, place.stop) for place, _ in slabs] == [(0, 11), (11, 22), (22, target.shape[0])]
     found = np.concatenate([votes for _, votes in slabs], axis=1)
-    wanted = _slow_votes(target, body, examples, 7, 0.1)
+    voxels = np.argwhere(body)[::11]
+    wanted = _slow_votes(target, voxels, examples, 7, 0.1)
     assert not found[:, ~body].any()
-    other = (np.abs(found - wanted) > 1e-4).any(axis=0)
+    other = (np.abs(found - wanted) > 1e-4).any(axis=0)[tuple(voxels.T)]
     assert other.sum() <= 3  # voxels whose 7th and 8th neighbour are equal but for rounding
     assert np.unique(found.argmax(axis=0)).tolist() == [0, 1, 2]  # each class wins somewhere
 
