@@ -68,21 +68,19 @@ def by_features(backbone: FPN3d, weights: list[float] | None = None) -> Finder:
 
     def index(scan: Volume) -> Index:
         if id(scan) not in cache:
-            cache[id(scan)] = Index.of(
-                embed(scan, backbone, progress=False), among=_body(scan, backbone.recipe), weights=weights
-            )
+            cache[id(scan)] = Index.of(embed(scan, backbone, progress=False), weights=weights)
         return cache[id(scan)]
 
     return lambda scan, points, copy: match(index(scan), points, index(copy)).points_mm
 
 
 def by_projector(backbone: FPN3d, projector: nn.Module) -> Finder:
-    """The vectors that the loss compares, of every body voxel."""
+    """The vectors that the loss compares, of every voxel."""
 
     @torch.inference_mode()
     def find(scan: Volume, points: np.ndarray, copy: Volume) -> np.ndarray:
         source, target = (embed(volume, backbone, progress=False) for volume in (scan, copy))
-        places = target.grid.to_mm(np.argwhere(_body(copy, backbone.recipe) & target.has_vector()))
+        places = target.grid.to_mm(np.argwhere(target.has_vector()))
         known = source.at(points)
         queries = F.normalize(projector(known.nan_to_num()), dim=1)
         best = torch.full((len(points),), -torch.inf)
@@ -100,7 +98,7 @@ def by_projector(backbone: FPN3d, projector: nn.Module) -> Finder:
 def projector_of(path: Path) -> nn.Module:
     """In eval mode."""
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    mine = {name.removeprefix("projector."): v for name, v in state.items() if name.startswith("projector.")}
+    mine = {name.removeprefix("proj_head."): v for name, v in state.items() if name.startswith("proj_head.")}
     width, dimension = mine["0.weight"].shape[1], [v for v in mine.values() if v.ndim == 2][-1].shape[0]
     projector = ProjectionHead(width, dimension)
     projector.load_state_dict(mine)
@@ -140,14 +138,10 @@ def by_correlation(recipe: Recipe, radius_mm: float) -> Finder:
         return Volume(scale_hu(prepared.image, recipe.window_hu), prepared.affine)
 
     def find(scan: Volume, points: np.ndarray, copy: Volume) -> np.ndarray:
-        found, _ = correlate(windowed(scan), points, windowed(copy), radius_mm=radius_mm, among=_body(copy, recipe))
+        found, _ = correlate(windowed(scan), points, windowed(copy), radius_mm=radius_mm)
         return found
 
     return find
-
-
-def _body(scan: Volume, recipe: Recipe) -> np.ndarray:
-    return body_mask(prepare_hu(scan, recipe).image, body_hu=recipe.body_hu)
 
 
 def points_of(copy: Volume, scan: Volume, deformation: Deformation, recipe: Recipe, seed: int) -> np.ndarray:
