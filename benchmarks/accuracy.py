@@ -1,6 +1,6 @@
 """How near a point is found again, without any label: in copies of CTs that were changed in known ways.
 
-python -m benchmarks.accuracy BACKBONE ... --scans ../shared/data/labelled/*[!s].nii.gz [--checkpoint last.ckpt]
+python -m benchmarks.accuracy BACKBONE ... --scans ../shared/data/labelled/*[!s].nii.gz [--checkpoints last.ckpt]
 
 Each scan, prepared by the backbones' recipe, is turned, bent, cropped, or given other HU; points of the copy's body are
 looked for by every backbone, by untrained ones of the same architecture, and by normalised cross-correlation of
@@ -160,7 +160,9 @@ def row(name: str, errors: np.ndarray) -> str:
     """A point that is not found at all counts as farthest."""
     errors = np.nan_to_num(errors, nan=np.inf)
     recall = " | ".join(f"{(errors <= mm).mean():.0%}" for mm in (5, 10))
-    return f"| {name} | {np.median(errors):.1f} | {np.percentile(errors, 95):.1f} | {recall} | {len(errors)} |"
+    with np.errstate(invalid="ignore"):
+        worst = np.nan_to_num(np.percentile(errors, 95), nan=np.inf)  # NaN between two that were not found
+    return f"| {name} | {np.median(errors):.1f} | {worst:.1f} | {recall} | {len(errors)} |"
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import vox2vec
+from vox2vec.inference.embed import embed_prepared
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
 from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.prepare import prepare_hu
@@ -23,8 +24,9 @@ arguments = parser.parse_args()
 
 backbone = vox2vec.load_backbone(arguments.weights)
 scan, labelled = (vox2vec.load_volume(path) for path in (arguments.scan, arguments.labelled))
-embeddings = [vox2vec.embed(volume, backbone) for volume in (scan, labelled)]
-bodies = [body_mask(prepare_hu(volume, backbone.recipe).image) for volume in (scan, labelled)]
+prepared = [prepare_hu(volume, backbone.recipe) for volume in (scan, labelled)]
+bodies = [body_mask(volume.image) for volume in prepared]
+embeddings = [embed_prepared(volume, body, backbone) for volume, body in zip(prepared, bodies, strict=True)]
 
 truth = read_labels(arguments.labels).onto(embeddings[1].grid, order=0, fill=0).image
 names = {int(number): f"label {number}" for number in np.unique(truth) if number}

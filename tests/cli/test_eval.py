@@ -117,6 +117,8 @@ def test_its_head_segments_a_scan_as_the_evaluation_did(probed, btcv, tmp_path, 
     found, kept = nibabel.load(out), nibabel.load(probed / "fold_0" / "labels" / "nonlinear" / f"{id}.nii.gz")
     np.testing.assert_array_equal(found.affine, nibabel.load(scan).affine)
     np.testing.assert_array_equal(np.asanyarray(found.dataobj), np.asanyarray(kept.dataobj))
+    assert main([*words, str(probed.parent / "backbone.safetensors"), "--names", "names.json"]) == 2
+    assert "--names goes with --examples" in capsys.readouterr().err
     torch.manual_seed(9)
     other = FPN3d(base_channels=2, num_scales=2)
     save_backbone(other, tmp_path / "other.safetensors")
@@ -306,6 +308,9 @@ def test_the_papers_tasks_are_one_table_with_the_rest_missing(btcv, places, tmp_
         ("--setup from_scratch --ckpt random", "starts from fresh weights"),
         ("--setup probing --ckpt random --split 5", "--split must be 0 to 4, or all; got '5'"),
         ("--setup probing --ckpt random --epochs 0", "--epochs must be at least 1, got 0"),
+        ("--setup knn --ckpt random --neighbours 0", "--neighbours must be at least 1, got 0"),
+        ("--setup knn --ckpt random --temperature 0", "--temperature must be above 0, got 0"),
+        ("--setup knn --ckpt random --smoothing -1", "--smoothing must be at least 0, got -1"),
         ("--setup probing --ckpt random", "--dataset btcv needs --btcv_dir"),
         ("--setup probing --ckpt random --dataset msd --msd_dir .", "needs --task"),
         ("--setup probing --ckpt random --dataset folder", "--dataset folder needs --images_dir"),

@@ -171,10 +171,12 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--setup {arguments.setup} needs --ckpt: contrastive, vicreg, a file or a Hub repository; "
             "--ckpt random compares with untrained weights"
         )
-    least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1}
-    for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0}.items():
+    least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1, "neighbours": 1}
+    for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0, "smoothing": 0}.items():
         if getattr(arguments, name) < low:
             raise ValueError(f"--{name} must be at least {low}, got {getattr(arguments, name)}")
+    if arguments.temperature <= 0:
+        raise ValueError(f"--temperature must be above 0, got {arguments.temperature}")
 
 
 def _backbone(arguments: argparse.Namespace) -> FPN3d:
@@ -279,6 +281,7 @@ def _neighbours(arguments: argparse.Namespace) -> Neighbours:
         seed=arguments.seed,
         fresh=arguments.ckpt == "random",
         precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
+        device={"gpu": "cuda"}.get(arguments.accelerator, arguments.accelerator),
     )
 
 
@@ -290,7 +293,7 @@ def _settings(
     protocol: Protocol | Neighbours,
 ) -> dict[str, Any]:
     """What makes one run comparable with another, and what must not change when it goes on."""
-    machine = ("num_workers", "accelerator", "save_every")
+    machine = ("num_workers", "accelerator", "device", "save_every")
     return {
         "setup": arguments.setup,
         "data": source.name,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vox2vec.cli.prepared import add_weights_arguments
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
@@ -33,19 +34,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help=".csv, .fcsv or .mrk.json")
     parser.add_argument("--system", choices=("RAS", "LPS"), help="of a CSV that does not say it (default: RAS)")
     parser.add_argument(
-        "--weights",
-        default="contrastive",
-        help="contrastive or vicreg (from the Hugging Face Hub), a file, or a Hub repository (default: contrastive)",
-    )
-    parser.add_argument(
         "--mutual",
         metavar="MM",
         type=float,
         default=10.0,
         help="a mutual match leads back within (default: 10)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--precision", default="auto", choices=("auto", "32", "bf16"), help="as of embed")
+    add_weights_arguments(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")
     parser.add_argument("--num_figures", metavar="N", type=int, default=6, help="at most (default: 6)")
     return parser

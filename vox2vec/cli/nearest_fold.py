@@ -39,6 +39,7 @@ class Neighbours:
     seed: int = 0
     fresh: bool = False
     precision: Precision = "auto"
+    device: str = "auto"
 
 
 def run_nearest_fold(
@@ -65,13 +66,13 @@ def run_nearest_fold(
         backbone.eval()
     parts = []
     for number, entry in enumerate(train):
-        embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
+        embedding, body = embedded_entry(cache, entry, backbone, device=options.device, precision=options.precision)
         truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
         parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
     examples = LabelledVoxels.joined(parts, seed=options.seed)
 
     def score(entry: Entry, truth: Volume) -> Scored:
-        embedding, body = embedded_entry(cache, entry, backbone, precision=options.precision)
+        embedding, body = embedded_entry(cache, entry, backbone, device=options.device, precision=options.precision)
         found = labels_by_neighbours(
             Index.of(embedding, among=body),
             examples,

@@ -17,11 +17,11 @@ from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.volume import Volume
 
 
-def add_weights_arguments(parser: Any, *, default: str | None = "contrastive") -> None:
+def add_weights_arguments(parser: Any) -> None:
     """Weights, device and precision."""
     parser.add_argument(
         "--weights",
-        default=default,
+        default="contrastive",
         help="contrastive or vicreg (from the Hugging Face Hub), a file, or a Hub repository (default: contrastive)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")

@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"labels are written as .nii or .nii.gz, got {arguments.output.name}")
     if not arguments.output.resolve().parent.is_dir():
         raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
+    if arguments.names is not None and arguments.examples is None:
+        raise ValueError("--names goes with --examples; a head has its own names")
     labels, names = _by_head(arguments) if arguments.examples is None else _by_examples(arguments)
     labels.save(arguments.output)
     millilitres = abs(np.linalg.det(labels.affine[:3, :3])) / 1000

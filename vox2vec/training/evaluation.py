@@ -67,7 +67,9 @@ def scores_of_labels(
     """The same for labels on the prepared grid, however they were found; "dice" is of the labels there."""
     scan = cache.open(entry)
     official = scan.labels(Box((0, 0, 0), scan.shape))
-    counts = np.array([[np.count_nonzero(m := found == n), np.count_nonzero(m & (official == n))] for n in numbers])
+    masks = [found == number for number in numbers]
+    both = [mask & (official == number) for mask, number in zip(masks, numbers, strict=True)]
+    counts = np.array([[np.count_nonzero(m) for m in pair] for pair in zip(masks, both, strict=True)])
     labels = Volume(found, np.array(entry.affine)).onto(truth, order=0, fill=0)
     return _scores(labels, truth, official, counts, numbers), labels
 
