@@ -96,14 +96,16 @@ def test_the_module_and_its_version_run_as_the_command_does():
 
 def test_the_demo_tells_the_whole_story_in_one_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "LEARNED_FROM", Phantoms(2, first=3, spacing_mm=demo.RECIPE.spacing_mm))
-    monkeypatch.setattr(demo, "LABELLED", Phantoms(3, spacing_mm=demo.RECIPE.spacing_mm))
+    monkeypatch.setattr(demo, "LABELLED", Phantoms(4, spacing_mm=demo.RECIPE.spacing_mm))
     monkeypatch.setattr(demo, "NUM_TRAIN", 2)
     monkeypatch.setattr(demo, "NETWORK", {"base_channels": 2, "num_scales": 3})
     words = ["demo", "-o", str(tmp_path / "demo"), "--max_steps", "2", "--probe_steps", "1"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     rows = re.findall(r"^\| (untrained|pre-trained) \| (.*) \|$", printed, flags=re.MULTILINE)
-    assert [name for name, _ in rows] == ["untrained", "pre-trained"]
+    assert [name for name, _ in rows] == ["untrained", "pre-trained"] * 2  # the heads, and the landmarks
+    rows += re.findall(r"^\| (correlation, radius \d+ mm) \| (.*) \|$", printed, flags=re.MULTILINE)
+    assert len(rows) == 7
     text = (tmp_path / "demo" / "report.html").read_text()
     assert text.count('<img src="data:image/png;base64,') == 8
     for _, cells in rows:
