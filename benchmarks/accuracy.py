@@ -68,7 +68,7 @@ def by_features(backbone: FPN3d, weights: list[float] | None = None) -> Finder:
 
     def index(scan: Volume) -> Index:
         if id(scan) not in cache:
-            cache[id(scan)] = Index.of(embed(scan, backbone, progress=False), weights=weights)
+            cache[id(scan)] = Index.of(embed(scan, backbone, progress=False), weights=weights, average=True)
         return cache[id(scan)]
 
     return lambda scan, points, copy: match(index(scan), points, index(copy)).points_mm

@@ -16,7 +16,7 @@ def test_every_way_finds_the_landmarks_of_a_moved_copy_and_not_those_of_wrong_tr
     volume, labels = Volume(one.volume.image, affine), Volume(one.labels.image, affine)
     copy = Phantom(volume, labels, {name: place + moved_mm for name, place in one.landmarks.items()})
     torch.manual_seed(0)
-    network = FPN3d(base_channels=2, num_scales=3).eval()
+    network = FPN3d(base_channels=8, num_scales=3).eval()
     network.recipe = RECIPE
     errors = landmark_errors([one, copy], {"untrained": network}, RECIPE)
     assert list(errors) == ["untrained", *(f"correlation, radius {r:g} mm" for r in CORRELATION_RADII_MM)]

@@ -92,6 +92,17 @@ def test_every_pass_shows_every_ct_once_in_an_order_of_its_own(cache):
     assert len({tuple(ids) for ids in passes}) > 1
 
 
+def test_balanced_data_sets_take_turns_and_each_still_shows_every_ct_once_a_pass(tmp_path):
+    cache = Cache(tmp_path, RECIPE)
+    many = Made({f"m{i}": body(i) for i in range(3)}, name="many")
+    few = Made({"f0": body(7)}, name="few")
+    entries = [cache.store(source, id) for source in (many, few) for id in source.ids]
+    dataset = PairBatches(cache, entries, seed=0, batch_size=2, patches_per_volume=1, balanced=True)
+    batches = [dataset[i].ids for i in range(6)]
+    assert all(few == "f0" for _, few in batches)
+    assert all(sorted(many for many, _ in batches[p : p + 3]) == ["m0", "m1", "m2"] for p in (0, 3))
+
+
 def test_a_broken_ct_is_skipped_with_a_warning(tmp_path, caplog):
     cache = stored(tmp_path, body(0), body(1))
     entries = cache.entries()
@@ -100,7 +111,7 @@ def test_a_broken_ct_is_skipped_with_a_warning(tmp_path, caplog):
     assert {dataset[i].ids[0] for i in range(4)} == {"s1"}
     assert "skipped a CT that cannot be read" in caplog.text
     (tmp_path / "scans" / entries[1].key / "image.b2nd").write_bytes(b"cut")
-    with pytest.raises(ValueError, match="none of the 2 CTs of the cache can be read"):
+    with pytest.raises(ValueError, match="none of the 2 CTs of made in the cache can be read"):
         dataset[0]
 
 

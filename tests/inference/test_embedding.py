@@ -1,6 +1,7 @@
 """What an embedding answers, and its file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,35 @@ def test_points_outside_are_nan_or_refused_but_never_moved(embedding):
         embedding.at(beyond, outside="raise")
     assert embedding.at([[np.nan, 0, 0]]).isnan().all()
     assert embedding.at(np.zeros((0, 3))).shape == (0, embedding.num_channels)
+
+
+def test_between_cells_vectors_are_linear_along_each_axis(embedding):
+    voxels = np.stack(np.indices(embedding.shape), axis=-1).reshape(-1, 3)
+    read = embedding.between(embedding.grid.to_mm(voxels)).T.reshape(-1, *embedding.shape)
+    for part, level, stride in zip(
+        read.split([len(level) for level in embedding.pyramid]), embedding.pyramid, embedding.strides, strict=True
+    ):
+        scale = tuple(float(s) for s in stride)
+        finer = torch.nn.functional.interpolate(level[None].float(), scale_factor=scale, mode="trilinear")[0]
+        x, y, z = embedding.shape
+        torch.testing.assert_close(part, finer[:, :x, :y, :z], rtol=0, atol=1e-5)
+    ends = embedding.grid.to_mm([[7, 5, 9], [8, 5, 9], [7.25, 5, 9]])  # of no level do cells' centres lie between
+    one, other, quarter = embedding.between(ends)
+    torch.testing.assert_close(quarter, 0.75 * one + 0.25 * other, rtol=0, atol=1e-5)
+    assert embedding.between(embedding.grid.to_mm([[-0.51, 3, 3]])).isnan().all()
+
+
+def test_averaging_is_over_the_cells_around_that_have_a_vector(embedding):
+    finest = embedding.pyramid[0].clone()
+    finest[:, 5:, 7:9, 3] = 0  # as where no window looked
+    holed = replace(embedding, pyramid=(finest, *embedding.pyramid[1:]))
+    for level, averaged in zip(holed.pyramid, holed.averaged().pyramid, strict=True):
+        assert averaged.dtype == level.dtype
+        for x, y, z in [(0, 0, 0), (6, 8, 3), (6, 7, 4), tuple(n - 1 for n in level.shape[1:])]:
+            x, y, z = (min(at, n - 1) for at, n in zip((x, y, z), level.shape[1:], strict=True))
+            near = level[:, max(x - 1, 0) : x + 2, max(y - 1, 0) : y + 2, max(z - 1, 0) : z + 2].flatten(1).float()
+            mean = near[:, near.any(dim=0)].mean(dim=1)
+            torch.testing.assert_close(averaged[:, x, y, z].float(), mean, rtol=2e-3, atol=1e-4)
 
 
 def test_similarity_is_the_cosine_with_every_vector(embedding):

@@ -8,7 +8,7 @@ from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.nearest import nearest
 from vox2vec.matching import index as index_module
 from vox2vec.matching.index import Index
-from vox2vec.matching.landmarks import match, outliers
+from vox2vec.matching.landmarks import AROUND, match, outliers
 from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 
@@ -115,6 +115,33 @@ def test_refinement_finds_places_between_voxels():
     assert np.linalg.norm(coarse, axis=1).min() > 0.3
 
 
+def test_the_refined_match_is_the_best_interpolated_vector_around_the_best_voxel(embeddings):
+    source, target = (Index.of(one, average=True) for one in embeddings)
+    points = _points(embeddings[0], 12) + 0.4
+    found = match(source, points, target)
+    queries = embeddings[0].averaged().between(points)
+    voxels, _ = target.search(source.embedding.at(points))
+    places = np.argwhere(np.ones(embeddings[1].shape))
+    every = embeddings[1].averaged().between(embeddings[1].grid.to_mm(places))
+    for query, voxel, point, score in zip(queries, voxels.numpy(), found.points_mm, found.score, strict=True):
+        near = np.abs(places - voxel).max(axis=1) <= AROUND
+        similar = torch.nn.functional.cosine_similarity(every[torch.from_numpy(near)], query[None])
+        assert score == pytest.approx(float(similar.max()), abs=1e-5)
+        best = places[near][int(similar.argmax())]
+        assert np.abs(embeddings[1].grid.to_voxels(point[None])[0] - best).max() <= 0.5 + 1e-6
+    by_default = match(embeddings[0], points, embeddings[1])
+    np.testing.assert_array_equal(by_default.points_mm, found.points_mm)
+
+
+def test_a_refined_match_stays_among_the_voxels_that_may_be_found(embeddings):
+    source, target = embeddings
+    among = np.zeros(target.shape, bool)
+    among[3:20, :17, 4:] = True
+    found = match(Index.of(source), _points(source, 20), Index.of(target, among=among))
+    voxels = np.rint(target.grid.to_voxels(found.points_mm)).astype(int)
+    assert among[tuple(voxels.T)].all()
+
+
 def test_a_wrong_match_among_many_is_an_outlier():
     rng = np.random.default_rng(0)
     points = rng.uniform(-60, 60, (40, 3))
@@ -130,7 +157,8 @@ def test_a_wrong_match_among_many_is_an_outlier():
     ("other", "message"),
     [
         (lambda one: Embedding(**{**vars(one), "fingerprint": "another"}), "must be embedded by the same weights"),
-        (lambda one: Index.of(one, weights=[1, 1, 1, 2]), "must weight their levels alike"),
+        (lambda one: Index.of(one, weights=[1, 1, 1, 2], average=True), "must weight their levels alike"),
+        (lambda one: Index.of(one), "both or neither must be averaged"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(embeddings, other, message):

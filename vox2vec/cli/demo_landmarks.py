@@ -37,7 +37,7 @@ def landmark_errors(
     found: dict[str, list[np.ndarray]] = {}
     for name, network in networks.items():
         indices = [
-            Index.of(embed(patient.volume, network, progress=False), among=body)
+            Index.of(embed(patient.volume, network, progress=False), among=body, average=True)
             for patient, body in zip(patients, bodies, strict=True)
         ]
         found[name] = [match(indices[a], places[a], indices[b]).points_mm for a, b in pairs]

@@ -107,6 +107,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="of one CT (default: the batch, as released; 1: negatives of many patients, and a CT opened for each)",
     )
     method.add_argument(
+        "--balance",
+        action="store_true",
+        help="draw from each data set equally often, however many CTs it has (default: from each CT, as released)",
+    )
+    method.add_argument(
         "--max_num_voxels",
         metavar="N",
         type=int,
@@ -305,6 +310,7 @@ def _data(arguments: argparse.Namespace, cache: Cache, entries: list[Entry]) -> 
         seed=arguments.seed,
         batch_size=arguments.batch_size,
         patches_per_volume=arguments.patches_per_volume or arguments.batch_size,
+        balanced=arguments.balance,
         max_pairs=arguments.max_num_voxels,
     )
     return EndlessData(batches, num_workers=arguments.num_workers)

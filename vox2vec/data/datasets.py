@@ -55,6 +55,7 @@ class PairBatches(Dataset[PairBatch]):
         entries: of the cache, such as `large_enough(cache.entries(), patch_size)`.
         batch_size: pairs a batch.
         patches_per_volume: pairs drawn from one CT: all of a batch, as released, or 1 for negatives of many patients.
+        balanced: draw from each data set equally often, however many CTs it has, rather than from each CT.
         seed: of the whole stream; ranks share it.
 
     Raises:
@@ -71,13 +72,14 @@ class PairBatches(Dataset[PairBatch]):
         seed: int,
         batch_size: int = 10,
         patches_per_volume: int = 10,
+        balanced: bool = False,
         max_pairs: int = MAX_PAIRS,
     ) -> None:
         if batch_size < 1 or patches_per_volume < 1 or batch_size % patches_per_volume:
             raise ValueError(
                 f"patches_per_volume must divide the batch of {batch_size} pairs, got {patches_per_volume}"
             )
-        self._volumes = _Volumes(entries, seed)
+        self._volumes = _Volumes(entries, seed, balanced=balanced)
         self._cache, self._seed, self._max_pairs = cache, seed, max_pairs
         self._num_volumes, self._patches_per_volume = batch_size // patches_per_volume, patches_per_volume
 
@@ -199,21 +201,29 @@ def one_thread(worker: int) -> None:
 
 
 class _Volumes:
-    """An endless random order of the entries: pass after pass, each a permutation of its own."""
+    """An endless random order of the entries: pass after pass, each a permutation of its own.
 
-    def __init__(self, entries: Sequence[Entry], seed: int) -> None:
+    Balanced, the data sets take turns, each with such an order of its own.
+    """
+
+    def __init__(self, entries: Sequence[Entry], seed: int, *, balanced: bool = False) -> None:
         if not entries:
             raise ValueError("there must be at least one CT in the cache for this recipe, got none; warm the cache")
-        self._entries, self._seed = list(entries), seed
+        by_source: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_source.setdefault(entry.source if balanced else "", []).append(entry)
+        self._turns, self._seed = list(by_source.values()), seed
 
     def read(self, slot: int, opened: Callable[[Entry], _Drawn]) -> tuple[Entry, _Drawn]:
-        """The entry of a slot, opened; where it is broken the next one."""
-        n = len(self._entries)
+        """The entry of a slot, opened; where it is broken the next one of its data set."""
+        entries = self._turns[slot % len(self._turns)]
+        slot //= len(self._turns)
+        n = len(entries)
         for shift in range(n):
             order = np.random.default_rng([self._seed, slot // n, 1]).permutation(n)
-            entry = self._entries[order[(slot + shift) % n]]
+            entry = entries[order[(slot + shift) % n]]
             try:
                 return entry, opened(entry)
             except ValueError as error:
                 _logger.warning("skipped a CT that cannot be read: %s", error)
-        raise ValueError(f"none of the {n} CTs of the cache can be read; run vox2vec cache verify")
+        raise ValueError(f"none of the {n} CTs of {entries[0].source} in the cache can be read; run vox2vec cache verify")

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from vox2vec.geometry import transformed
 from vox2vec.recipe import Recipe
@@ -77,6 +79,31 @@ class Embedding:
             raise ValueError(self._about_points_without_vector(points[~has_vector.numpy()]))
         vectors = [_cells(level, s, voxels).float() for level, s in zip(self.pyramid, self.strides, strict=True)]
         return torch.cat(vectors, dim=1).masked_fill(~has_vector[:, None], torch.nan)
+
+    def between(self, points_mm: Any) -> Float[Tensor, "v d"]:
+        """Vectors (v, d), float32, interpolated between the centres of each level's cells, linearly along each axis.
+
+        NaN where `at` is.
+        """
+        points = np.asarray(points_mm, dtype=np.float64)
+        vectors = self.at(points)
+        known = vectors.isfinite().all(dim=1)
+        voxels = torch.from_numpy(transformed(np.linalg.inv(self.affine), points)[known.numpy()])
+        levels = [_interpolated(level, s, voxels) for level, s in zip(self.pyramid, self.strides, strict=True)]
+        vectors[known] = torch.cat(levels, dim=1)
+        return vectors
+
+    def averaged(self) -> "Embedding":
+        """Every cell replaced by the mean of the 3 x 3 x 3 cells around it that have a vector, level by level."""
+        pyramid = []
+        for level in self.pyramid:
+            seen = torch.stack([slab.any(dim=-1) for slab in level.movedim(0, -1)]).float()
+            count = _sums_of_neighbours(seen).clamp(min=1)
+            means = torch.empty(*level.shape[1:], len(level), dtype=level.dtype).movedim(-1, 0)
+            for mean, channel in zip(means, level, strict=True):
+                mean.copy_(_sums_of_neighbours(channel.float()) / count)
+            pyramid.append(means)
+        return replace(self, pyramid=tuple(pyramid))
 
     def similarity(self, vector: Tensor) -> Volume:
         """Cosine similarity of `vector` (d,) with every voxel, on the prepared grid; NaN where there is no vector."""
@@ -193,6 +220,26 @@ def _cells(level: Tensor, stride: tuple[int, int, int], voxels: Tensor) -> Tenso
     """Columns (v, c) of the cells that hold `voxels` (v, 3)."""
     x, y, z = (voxels // torch.tensor(stride)).unbind(dim=1)
     return level.movedim(0, -1)[x, y, z]
+
+
+def _interpolated(level: Tensor, stride: tuple[int, int, int], voxels: Float64[Tensor, "v 3"]) -> Float[Tensor, "v c"]:
+    """Trilinear, at fractional voxels; beyond the centres of the outermost cells as at them."""
+    last = torch.tensor(level.shape[1:]) - 1
+    places = ((voxels + 0.5) / torch.tensor(stride) - 0.5).clamp(min=0).minimum(last)
+    below = places.long()
+    beyond = (places - below).float()
+    total = torch.zeros(len(voxels), len(level))
+    for corner in product((False, True), repeat=3):
+        upper = torch.tensor(corner)
+        share = torch.where(upper, beyond, 1 - beyond).prod(dim=1, keepdim=True)
+        x, y, z = (below + upper).minimum(last).unbind(dim=1)
+        total += share * level.movedim(0, -1)[x, y, z].float()
+    return total
+
+
+def _sums_of_neighbours(values: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+    """Of 3 x 3 x 3, those beyond the border left out."""
+    return F.avg_pool3d(values[None], 3, stride=1, padding=1, divisor_override=1)[0]
 
 
 def _squared_norm(level: Tensor) -> Float[Tensor, "x y z"]:

@@ -22,10 +22,12 @@ class Index:
     Attributes:
         embedding: of the scan.
         weights: of each level, finest first: vectors are compared after their levels are multiplied by these.
+        averaged: whether the vectors are means over neighbouring cells, see `Embedding.averaged`.
     """
 
     embedding: Embedding
     weights: Sequence[float]
+    averaged: bool
     _inverse_norm: Tensor = field(repr=False)  # (x, y, z), 0 where no voxel is to be found
 
     @classmethod
@@ -35,12 +37,14 @@ class Index:
         *,
         weights: Sequence[float] | None = None,
         among: Bool[np.ndarray, "x y z"] | None = None,
+        average: bool = False,
     ) -> "Index":
         """Measure the norms, level by level.
 
         Args:
             weights: of the levels, all 1 by default.
             among: voxels of the prepared grid that may be found, such as the body; all that have a vector by default.
+            average: search means over neighbouring cells; as much memory again, unless the embedding is let go.
 
         Raises:
             ValueError: not one weight a level, or no voxel that may be found.
@@ -53,8 +57,10 @@ class Index:
         allowed = torch.from_numpy(embedding.has_vector() if among is None else embedding.has_vector() & among)
         if not bool(allowed.any()):
             raise ValueError("no voxel that may be found has a vector; is the mask empty, or of another scan?")
+        if average:
+            embedding = embedding.averaged()
         square = torch.from_numpy(embedding.squared_norm(weights))
-        return cls(embedding, weights, torch.where(allowed, square.clamp(min=1e-24).rsqrt(), 0))
+        return cls(embedding, weights, average, torch.where(allowed, square.clamp(min=1e-24).rsqrt(), 0))
 
     @property
     def may_be_found(self) -> Bool[Tensor, "x y z"]:

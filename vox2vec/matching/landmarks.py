@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+from torch.nn import functional as F
 
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.index import Index
@@ -39,6 +41,9 @@ class Matches:
 NEIGHBOURS = 12
 """Matches that the affine map around a point is fitted to, itself left out."""
 
+AROUND = 4
+"""Voxels along each axis in which interpolated vectors are compared around the best voxel."""
+
 _OUTLIER_MM = 10.0  # at least this far from the map
 _OUTLIER_SPREADS = 3.0  # and at least so many times as far as is usual
 
@@ -53,17 +58,20 @@ def match(
 ) -> Matches:
     """Find points (v, 3) of the source, in RAS+ millimetres, in the target.
 
-    Each point's vector is compared with every voxel's; the best voxel is exact, then refined below the voxel by a
-    parabola through its neighbours' similarities. An `Index` is kept between calls, and may weight the levels.
+    Each point's vector is compared with every voxel's: the best voxel is exact. Then vectors interpolated between cells
+    are compared within `AROUND` voxels of it, and a parabola through the best one's neighbours goes below the voxel.
+    Embeddings are averaged over neighbouring cells first. An `Index` is taken as it is: it is kept between calls, may
+    weight the levels, and should be made with `average=True` too.
 
     Args:
         mutual_mm: a match is mutual if looking back ends within this distance of the point.
-        refine: below the voxel.
+        refine: by interpolated vectors, below the voxel.
 
     Raises:
-        ValueError: embeddings of different weights, other level weights, or points that are no (v, 3).
+        ValueError: embeddings of different weights, indices of other level weights or only one of them averaged, or
+            points that are no (v, 3).
     """
-    source, target = (one if isinstance(one, Index) else Index.of(one) for one in (source, target))
+    source, target = (one if isinstance(one, Index) else Index.of(one, average=True) for one in (source, target))
     if source.embedding.fingerprint != target.embedding.fingerprint:
         raise ValueError(
             f"both scans must be embedded by the same weights, got {source.embedding.fingerprint} and "
@@ -71,6 +79,8 @@ def match(
         )
     if list(source.weights) != list(target.weights):
         raise ValueError(f"both must weight their levels alike, got {source.weights} and {target.weights}")
+    if source.averaged != target.averaged:
+        raise ValueError("both or neither must be averaged; make both indices with average=True")
     points = np.asarray(points_mm, dtype=np.float64)
     vectors = source.embedding.at(points)
     known = vectors.isfinite().all(dim=1)
@@ -78,13 +88,12 @@ def match(
     found_mm, score, back_mm = (np.full((len(points), *s), np.nan) for s in ((3,), (), ()))
     voxels, similarity = target.search(vectors[known])
     grid, own = target.embedding.grid, source.embedding.grid
-    looked_up = target.embedding.at(grid.to_mm(voxels.numpy()))
-    back, _ = source.search(looked_up)
-    back_mm[here] = np.linalg.norm(own.to_mm(back.numpy()) - points[here], axis=1)
     places = voxels.double().numpy()
     if refine:
-        places = places + _below_the_voxel(target, vectors[known], voxels.numpy(), similarity)
+        places, similarity = _refined(target, source.embedding.between(points[here]), voxels)
     found_mm[here], score[here] = grid.to_mm(places), similarity.double().numpy()
+    back, _ = source.search(target.embedding.at(found_mm[here]))
+    back_mm[here] = np.linalg.norm(own.to_mm(back.numpy()) - points[here], axis=1)
     outlier = np.zeros(len(points), bool)
     outlier[here] = outliers(points[here], found_mm[here])
     with np.errstate(invalid="ignore"):
@@ -126,28 +135,38 @@ def _affine_at(offsets: Float64[np.ndarray, "k 3"], found: Float64[np.ndarray, "
     return solution[3]
 
 
-def _below_the_voxel(
-    target: Index, vectors: Float[torch.Tensor, "q d"], voxels: np.ndarray, best: Float[torch.Tensor, " q"]
-) -> Float64[np.ndarray, "q 3"]:
-    """The top of a parabola through each voxel's similarity and its two neighbours', along each axis; 0 at a border."""
-    queries = torch.nn.functional.normalize(target.weighted(vectors), dim=1)
-    offsets = np.zeros((len(voxels), 3))
-    middle = best.double().numpy()
+def _refined(
+    target: Index, vectors: Float[Tensor, "q d"], voxels: Int64[Tensor, "q 3"]
+) -> tuple[Float64[np.ndarray, "q 3"], Float[Tensor, " q"]]:
+    """The place of the most similar interpolated vector within `AROUND` voxels, and its similarity at the voxel."""
+    embedding = target.embedding
+    reach = np.arange(-AROUND, AROUND + 1)
+    box = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1)
+    size = torch.tensor(embedding.shape)
+    places, scores = voxels.double().numpy(), torch.empty(len(voxels))
+    for i, (vector, voxel) in enumerate(zip(target.weighted(vectors), voxels, strict=True)):
+        around = voxel + torch.from_numpy(box)
+        inside = ((around >= 0) & (around < size)).all(dim=-1)
+        inside &= target.may_be_found[tuple(around.clamp(min=0).minimum(size - 1).unbind(dim=-1))]
+        similar = torch.full(inside.shape, -torch.inf)
+        near = target.weighted(embedding.between(embedding.grid.to_mm(around[inside].numpy())))
+        similar[inside] = F.cosine_similarity(near, vector[None])
+        best = np.unravel_index(int(similar.argmax()), similar.shape)
+        places[i] = around[best].double().numpy() + _below_the_voxel(similar.double().numpy(), best)
+        scores[i] = similar[best]
+    return places, scores
+
+
+def _below_the_voxel(similar: Float64[np.ndarray, "x y z"], best: Sequence[Any]) -> Float64[np.ndarray, "3"]:
+    """Along each axis the top of a parabola through the best voxel and its two neighbours; 0 where one is missing."""
+    offset = np.zeros(3)
     for axis in range(3):
-        sides = []
-        for step in (-1, 1):
-            beside = voxels.copy()
-            beside[:, axis] += step
-            found = target.embedding.at(target.embedding.grid.to_mm(beside))
-            near = torch.nn.functional.normalize(target.weighted(found), dim=1)
-            sides.append((near * queries).sum(dim=1).double().numpy())
-        below, above = sides
+        line = np.pad(np.moveaxis(similar, axis, 0)[(slice(None), *np.delete(best, axis))], 1, constant_values=-np.inf)
+        below, middle, above = line[int(best[axis]) : int(best[axis]) + 3]
         curvature = below - 2 * middle + above
-        with np.errstate(invalid="ignore", divide="ignore"):
-            top = (below - above) / (2 * curvature)
-            usable = np.isfinite(top) & (curvature < 0) & (middle >= below) & (middle >= above)
-        offsets[:, axis] = np.where(usable, np.clip(np.nan_to_num(top), -0.5, 0.5), 0)
-    return offsets
+        if np.isfinite(curvature) and curvature < 0:
+            offset[axis] = (below - above) / (2 * curvature)
+    return offset
 
 
 def _status(embedding: Embedding, points: np.ndarray, known: np.ndarray) -> list[str]:
