@@ -4,7 +4,8 @@ python -m benchmarks.accuracy BACKBONE ... --scans ../shared/data/labelled/*[!s]
 
 Each scan, prepared by the backbones' recipe, is turned, bent, cropped, or given other HU; points of the copy's body are
 looked for by every backbone, by untrained ones of the same architecture, and by normalised cross-correlation of
-intensity patches of several sizes. With `--pair SOURCE TARGET --landmarks CSV` the same on true landmarks.
+intensity patches of several sizes. With `--pair SOURCE TARGET --landmarks CSV` the same on true landmarks, with
+`--phantoms SEEDS` on those of synthetic patients, each looked for in each other one, as in `vox2vec demo`.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
 from vox2vec.data.deformation import Deformation, draw_deformation, other_scanner
+from vox2vec.data.phantom import phantom
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
 from vox2vec.matching.correlation import correlate
@@ -144,16 +147,18 @@ def by_correlation(recipe: Recipe, radius_mm: float) -> Finder:
     return find
 
 
-def points_of(copy: Volume, scan: Volume, deformation: Deformation, recipe: Recipe, seed: int) -> np.ndarray:
-    """Body voxels of the copy that come from the scan's body."""
+def points_of(
+    copy: Volume, scan: Volume, deformation: Deformation, recipe: Recipe, seed: int, most: int = POINTS
+) -> np.ndarray:
+    """At most `most` body voxels of the copy that come from the scan's body."""
     grid = prepare_hu(copy, recipe)
     places = np.random.default_rng([seed, 28]).permutation(np.argwhere(body_mask(grid.image, body_hu=recipe.body_hu)))
-    truth = grid.to_mm(places[: 4 * POINTS])
+    truth = grid.to_mm(places[: 4 * most])
     voxels = np.floor(scan.to_voxels(deformation.source_mm(truth)) + 0.5).astype(int)
     inside = ((voxels >= 0) & (voxels < scan.shape)).all(axis=1)
     body = body_mask(scan.image, body_hu=recipe.body_hu)
     inside[inside] = body[tuple(voxels[inside].T)]
-    return truth[inside][:POINTS]
+    return truth[inside][:most]
 
 
 def row(name: str, errors: np.ndarray) -> str:
@@ -175,6 +180,8 @@ def main() -> None:
     )
     parser.add_argument("--checkpoints", nargs="*", type=Path, default=[], help="last.ckpt: the projector is tried too")
     parser.add_argument("--learn_from", nargs="*", type=Path, default=[], help="CTs to learn level weights on")
+    parser.add_argument("--phantoms", nargs="*", type=int, default=[], help="seeds of patients")
+    parser.add_argument("--points", type=int, default=POINTS, help=f"of each copy (default: {POINTS})")
     parser.add_argument("--untrained", type=int, default=1, help="how many seeds of the untrained network")
     arguments = parser.parse_args()
     networks = {path.parent.name or str(path): load_backbone(path) for path in arguments.backbones}
@@ -195,7 +202,12 @@ def main() -> None:
         finders[f"{path.parent.name}, projector"] = lambda b=backbone, p=projector: by_projector(b, p)
     scans = [prepare_hu(load_volume(path), like.recipe) for path in arguments.scans]
     if scans:
-        _without_labels(finders, scans, like.recipe)
+        _without_labels(finders, scans, like.recipe, arguments.points)
+    if arguments.phantoms:
+        patients = [phantom(seed, spacing_mm=like.recipe.spacing_mm) for seed in arguments.phantoms]
+        untrained = {f"untrained, seed {seed}": _untrained(like, seed) for seed in range(arguments.untrained)}
+        for line in landmark_table(landmark_errors(patients, untrained | networks, like.recipe), within_mm=10)[1]:
+            print(f"| {' | '.join(line)} |", flush=True)
     if arguments.pair:
         source, target = (load_volume(path) for path in arguments.pair)
         points, truth = _landmarks(arguments.landmarks)
@@ -206,14 +218,16 @@ def main() -> None:
             print(row(name, np.linalg.norm(make()(source, points, target) - truth, axis=1)), flush=True)
 
 
-def _without_labels(finders: Mapping[str, Callable[[], Finder]], scans: list[Volume], recipe: Recipe) -> None:
+def _without_labels(
+    finders: Mapping[str, Callable[[], Finder]], scans: list[Volume], recipe: Recipe, most: int
+) -> None:
     errors: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in finders}
     copies = {c: [changed(scan, c, seed) for seed, scan in enumerate(scans)] for c in CHANGES}
     for name, make in finders.items():
         find = make()
         for change in CHANGES:
             for seed, (scan, (copy, deformation)) in enumerate(zip(scans, copies[change], strict=True)):
-                truth = points_of(copy, scan, deformation, recipe, seed)
+                truth = points_of(copy, scan, deformation, recipe, seed, most)
                 points = deformation.source_mm(truth)
                 off = np.linalg.norm(find(scan, points, copy) - truth, axis=1)
                 errors[name].setdefault(change, []).append(off)

@@ -111,7 +111,7 @@ def test_a_broken_ct_is_skipped_with_a_warning(tmp_path, caplog):
     assert {dataset[i].ids[0] for i in range(4)} == {"s1"}
     assert "skipped a CT that cannot be read" in caplog.text
     (tmp_path / "scans" / entries[1].key / "image.b2nd").write_bytes(b"cut")
-    with pytest.raises(ValueError, match="none of the 2 CTs of made in the cache can be read"):
+    with pytest.raises(ValueError, match="none of the 2 cached CTs of made can be read"):
         dataset[0]
 
 

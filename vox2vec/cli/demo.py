@@ -34,7 +34,7 @@ from vox2vec.training.online_probe import OnlineProbe
 
 RECIPE = Recipe(spacing_mm=(5.0, 5.0, 5.0), patch_size=(24, 24, 24))
 NETWORK = {"base_channels": 8, "num_scales": 4}
-LEARNED_FROM = Phantoms(8, first=8, spacing_mm=RECIPE.spacing_mm)
+LEARNED_FROM = Phantoms(32, first=100, spacing_mm=RECIPE.spacing_mm)
 LABELLED = Phantoms(8, first=0, spacing_mm=RECIPE.spacing_mm)
 NUM_TRAIN = 4  # of the labelled ones; the others are tested on
 WITHIN_MM = 10.0
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "-o", "--output", metavar="DIR", type=Path, default=Path("vox2vec_demo"), help="(default: vox2vec_demo)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the networks and of all that is drawn (default: 0)")
-    parser.add_argument("--max_steps", type=int, default=300, help="of pre-training (default: 300)")
+    parser.add_argument("--max_steps", type=int, default=1000, help="of pre-training (default: 1000)")
     parser.add_argument("--probe_steps", type=int, default=200, help="of the heads (default: 200)")
     return parser
 
@@ -108,8 +108,8 @@ def _pretraining(arguments: argparse.Namespace, log_dir: Path) -> list[str]:
     words = ["--cache_dir", str(arguments.output / "cache"), "--log_dir", str(log_dir)]
     words += ["--spacing", *(f"{s:g}" for s in RECIPE.spacing_mm), "--patch_size", *map(str, RECIPE.patch_size)]
     words += [word for name, value in NETWORK.items() for word in (f"--{name}", str(value))]
-    words += ["--batch_size", "8", "--patches_per_volume", "1", "--max_num_voxels", "384"]
-    words += ["--optimizer", "adamw", "--lr", "0.002", "--warmup_steps", "20", "--monitor_every", "0"]
+    words += ["--batch_size", "8", "--patches_per_volume", "4", "--max_num_voxels", "256"]
+    words += ["--optimizer", "adamw", "--lr", "0.004", "--warmup_steps", "20", "--monitor_every", "0"]
     words += ["--max_steps", str(arguments.max_steps), "--num_workers", "0", "--seed", str(arguments.seed)]
     return [*words, "--resume"] if (log_dir / "last.ckpt").exists() else words
 

@@ -226,4 +226,4 @@ class _Volumes:
                 return entry, opened(entry)
             except ValueError as error:
                 _logger.warning("skipped a CT that cannot be read: %s", error)
-        raise ValueError(f"none of the {n} CTs of {entries[0].source} in the cache can be read; run vox2vec cache verify")
+        raise ValueError(f"none of the {n} cached CTs of {entries[0].source} can be read; run vox2vec cache verify")
