@@ -1,18 +1,25 @@
-"""Matching points in a whole scan: level by level at native strides, against comparing every voxel's full vector."""
+"""Matching points in a whole scan: level by level at native strides, against comparing every voxel's full vector; and
+the memory of a search in many CTs."""
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.memory import peak_of
 from benchmarks.timing import seconds_of
 from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.nearest import nearest
 from vox2vec.matching.index import Index
+from vox2vec.matching.retrieval import PlaceIndex
 from vox2vec.recipe import PAPER
 
 SHAPE = (350, 300, 200)
 QUERIES = 8
+CTS = 200  # searched for the most similar places
 PART = 100  # brute force looks at one voxel in so many, its time is multiplied
 
 
@@ -54,3 +61,21 @@ def rows() -> Iterator[tuple[str, ...]]:
     many = vectors.repeat(8, 1)
     many_s, one_s = seconds_of(lambda: index.search(many), lambda: index.search(vectors[:1]), rounds=1)
     yield "one point of 64 together", f"{many_s / 64:.2f} s", f"one alone {one_s:.2f} s", f"{one_s * 64 / many_s:.1f}x"
+    averaged_s, search_s = seconds_of(target.averaged, lambda: index.search(vectors[:1]), rounds=1)
+    yield "averaging such an embedding, once a scan", f"{averaged_s:.0f} s", f"one point {search_s:.2f} s", ""
+    yield _places(target)
+
+
+def _places(embedding: Embedding) -> tuple[str, ...]:
+    """A search in so many CTs of this size: one file under many names, each mapped and read for itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = PlaceIndex(Path(folder), "random")
+        index.add("0", embedding, np.ones(embedding.shape, bool))
+        for ending in (".npy", ".json"):
+            for i in range(1, CTS):
+                os.link(index.folder / f"0{ending}", index.folder / f"{i}{ending}")
+        gigabytes = CTS * (index.folder / "0.npy").stat().st_size / 1e9
+        imports = "import torch; from pathlib import Path; from vox2vec.matching.retrieval import PlaceIndex"
+        search = f"PlaceIndex(Path({folder!r}), 'random').search(torch.ones({embedding.num_channels}))"
+        seconds, peak = peak_of(imports, search)
+    return f"search {CTS} CTs of that size, {gigabytes:.1f} GB of vectors", seconds, "", peak
