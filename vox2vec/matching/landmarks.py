@@ -166,7 +166,7 @@ def _below_the_voxel(similar: Float64[np.ndarray, "x y z"], best: Sequence[Any])
         curvature = below - 2 * middle + above
         if np.isfinite(curvature) and curvature < 0:
             offset[axis] = (below - above) / (2 * curvature)
-    return offset
+    return offset.clip(-0.49, 0.49)  # half way, the point would lie in the next voxel, which may have no vector
 
 
 def _status(embedding: Embedding, points: np.ndarray, known: np.ndarray) -> list[str]:
