@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "demo",
         help="pre-train and probe on synthetic CTs, offline",
         description="Pre-train a small network on synthetic torsos, compare its features with an untrained network's "
-        "on others, and write it all to one report.html; no data needed, about ten minutes on two CPU cores.",
+        "on others, and write it all to one report.html; no data needed, ten to fifteen minutes on two CPU cores.",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path("vox2vec_demo"), help="(default: vox2vec_demo)"
