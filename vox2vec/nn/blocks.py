@@ -1,7 +1,22 @@
 """The residual blocks of the feature pyramid and of the non-linear head."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+class Conv3d(nn.Conv3d):
+    """torch's, but in full precision where it trains in bfloat16 on a CPU and the first axis has two voxels.
+
+    There oneDNN's gradient of a 3x3x3 weight reads memory that nothing was written to (`jit_bf16:avx512_core_bf16`,
+    oneDNN 3.12 in torch 2.13): a loss that is NaN now and then, and never twice the same.
+    """
+
+    def forward(self, input: Float[Tensor, "n c x y z"]) -> Float[Tensor, "n d u v w"]:
+        if input.is_cpu and input.shape[2] == 2 and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
 
 
 class ResBlock3d(nn.Module):
@@ -16,10 +31,10 @@ class ResBlock3d(nn.Module):
         self.layers = nn.Sequential(
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            nn.Conv3d(channels, channels, kernel_size, padding=padding),
+            Conv3d(channels, channels, kernel_size, padding=padding),
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            nn.Conv3d(channels, channels, kernel_size, padding=padding),
+            Conv3d(channels, channels, kernel_size, padding=padding),
         )
 
     def forward(self, x: Float[Tensor, "n c x y z"]) -> Float[Tensor, "n c x y z"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vox2vec.nn.blocks import ResBlocks3d
+from vox2vec.nn.blocks import Conv3d, ResBlocks3d
 from vox2vec.recipe import PAPER, Recipe
 
 
@@ -52,7 +52,7 @@ class FPN3d(nn.Module):
 
         channels = [base_channels * 2**i for i in range(num_scales)]
         coarse_to_fine = range(num_scales - 2, -1, -1)
-        self.first_conv = nn.Conv3d(in_channels, base_channels, kernel_size=3, padding=1)
+        self.first_conv = Conv3d(in_channels, base_channels, kernel_size=3, padding=1)
         self.left_blocks = nn.ModuleList(ResBlocks3d(channels[i], blocks[i]) for i in range(num_scales - 1))
         self.down_blocks = nn.ModuleList(
             nn.Sequential(nn.MaxPool3d(2, ceil_mode=True), nn.Conv3d(channels[i], channels[i + 1], 1))
