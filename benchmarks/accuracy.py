@@ -188,7 +188,7 @@ def main() -> None:
     like = next(iter(networks.values()))
     finders: dict[str, Callable[[], Finder]] = {}
     for seed in range(arguments.untrained):
-        finders[f"untrained, seed {seed}"] = lambda seed=seed: by_features(_untrained(like, seed))
+        finders[f"untrained, seed {seed}"] = lambda seed=seed: by_features(untrained(like, seed))
     finders |= {name: (lambda b=backbone: by_features(b)) for name, backbone in networks.items()}
     finders |= {f"correlation, {r:.0f} mm": (lambda r=r: by_correlation(like.recipe, r)) for r in RADII_MM}
     learn_from = [prepare_hu(load_volume(path), like.recipe) for path in arguments.learn_from]
@@ -205,12 +205,12 @@ def main() -> None:
         _without_labels(finders, scans, like.recipe, arguments.points)
     if arguments.phantoms:
         patients = [phantom(seed, spacing_mm=like.recipe.spacing_mm) for seed in arguments.phantoms]
-        untrained = {f"untrained, seed {seed}": _untrained(like, seed) for seed in range(arguments.untrained)}
-        for line in landmark_table(landmark_errors(patients, untrained | networks, like.recipe), within_mm=10)[1]:
+        fresh = {f"untrained, seed {seed}": untrained(like, seed) for seed in range(arguments.untrained)}
+        for line in landmark_table(landmark_errors(patients, fresh | networks, like.recipe), within_mm=10)[1]:
             print(f"| {' | '.join(line)} |", flush=True)
     if arguments.pair:
         source, target = (load_volume(path) for path in arguments.pair)
-        points, truth = _landmarks(arguments.landmarks)
+        points, truth = landmarks_of(arguments.landmarks)
         print(
             "\n| landmarks | median, mm | 95 %, mm | within 5 mm | within 10 mm | points |\n|---|---|---|---|---|---|"
         )
@@ -241,12 +241,12 @@ def _without_labels(
             print(row(name, np.concatenate(errors[name][part])), flush=True)
 
 
-def _landmarks(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def landmarks_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
     values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=range(6))
     return values[:, :3] * (-1, -1, 1), values[:, 3:] * (-1, -1, 1)
 
 
-def _untrained(like: FPN3d, seed: int) -> FPN3d:
+def untrained(like: FPN3d, seed: int) -> FPN3d:
     torch.manual_seed(seed)
     backbone = FPN3d(base_channels=like.base_channels, num_scales=like.num_scales).eval()
     backbone.recipe = like.recipe

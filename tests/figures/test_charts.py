@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vox2vec.figures.charts import dice_figure, loss_figure
+from vox2vec.figures.charts import curves_figure, dice_figure, loss_figure
 
 
 def test_each_method_has_a_dot_at_its_dice_and_none_where_it_has_none():
@@ -27,3 +27,11 @@ def test_the_loss_is_drawn_over_its_steps():
     (axes,) = loss_figure([10, 20, 30], [3.0, 2.0, 1.5]).axes
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [[10, 3], [20, 2], [30, 1.5]])
+
+
+def test_a_curve_passes_through_its_values_and_the_axis_names_each_place():
+    curves = {"probe": {1.0: 0.2, 4.0: 0.4, 16.0: 0.5}, "from scratch": {4.0: 0.1, 40.0: 0.6}}
+    (axes,) = curves_figure(curves, "scans", "Dice", log=True).axes
+    assert {line.get_label(): dict(zip(*line.get_data(), strict=True)) for line in axes.lines} == curves
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "40"]
+    assert (axes.get_xscale(), axes.get_ylim()[0]) == ("log", 0)

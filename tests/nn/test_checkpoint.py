@@ -41,6 +41,26 @@ def test_a_saved_backbone_is_rebuilt_from_the_file_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["b.safetensors"]
 
 
+def test_half_precision_halves_the_file_and_loads_as_float32(backbone, tmp_path):
+    save_backbone(backbone, tmp_path / "half.safetensors", dtype=torch.float16)
+    save_backbone(backbone, tmp_path / "whole.safetensors")
+    half, whole = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole"))
+    numbers = sum(value.numel() for value in backbone.state_dict().values() if value.is_floating_point())
+    assert whole - half == pytest.approx(2 * numbers, abs=200)  # the header says F16 for F32, offsets are shorter
+    loaded = load_backbone(tmp_path / "half.safetensors").state_dict()
+    for name, value in backbone.state_dict().items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-7)
+
+
+def test_a_number_too_large_for_half_precision_is_refused(backbone, tmp_path):
+    with torch.no_grad():
+        backbone.first_conv.bias[0] = 1e6
+    with pytest.raises(ValueError, match=r"first_conv.bias must hold numbers that torch.float16 can hold"):
+        save_backbone(backbone, tmp_path / "half.safetensors", dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "prefix", ["", "backbone.", "module.", "model.", "model.backbone.", "_orig_mod.", "module.model."]
 )

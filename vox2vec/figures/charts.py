@@ -1,4 +1,4 @@
-"""Numbers as charts: Dice of each structure, a loss as it falls."""
+"""Numbers as charts: Dice of each structure, a loss as it falls, curves of several methods."""
 
 from collections.abc import Mapping, Sequence
 
@@ -44,6 +44,31 @@ def loss_figure(steps: Sequence[int], losses: Sequence[float], *, title: str | N
     axes.set_xlabel("step", color=INK)
     axes.set_ylabel("loss", color=INK)
     _dark(fig, axes, title)
+    return fig
+
+
+def curves_figure(
+    curves: Mapping[str, Mapping[float, float]], x_label: str, y_label: str, *, log: bool = False
+) -> Figure:
+    """A line for each method over the places x where it has a value.
+
+    Args:
+        curves: method to x to y.
+        log: the x axis is logarithmic, with a tick at each x.
+    """
+    fig = figure(7.0, 4.2)
+    axes = fig.add_subplot()
+    for i, (method, curve) in enumerate(curves.items()):
+        axes.plot(list(curve), list(curve.values()), color=shade(i), marker="o", linewidth=1.5, label=method)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.set_ylim(bottom=0)
+    if log:
+        places = sorted({x for curve in curves.values() for x in curve})
+        axes.set_xscale("log")
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.minorticks_off()
+    _dark(fig, axes, None)
     return fig
 
 

@@ -25,11 +25,21 @@ _PREFIX_WORDS = ("backbone", "module", "model", "_orig_mod", "state_dict")
 _SHOWN = 3
 
 
-def save_backbone(backbone: FPN3d, path: str | PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+def save_backbone(
+    backbone: FPN3d,
+    path: str | PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write safetensors with the architecture and the recipe in its metadata; the file alone rebuilds the network.
 
     Args:
+        dtype: of the numbers on file; float16 halves it. Loaded, they are float32 again.
         metadata: further entries, such as the command that trained it.
+
+    Raises:
+        ValueError: a number that `dtype` cannot hold.
     """
     path = Path(path)
     described = {
@@ -38,7 +48,7 @@ def save_backbone(backbone: FPN3d, path: str | PathLike[str], *, metadata: Mappi
         "architecture": json.dumps(architecture_of(backbone)),
         "recipe": json.dumps(backbone.recipe.as_dict()),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+    tensors = {name: _as(value.detach().cpu(), dtype, name) for name, value in backbone.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {**(metadata or {}), **described})
     partial.replace(path)
@@ -77,6 +87,13 @@ def backbone_from_file(path: str | PathLike[str]) -> FPN3d:
     if "recipe" in metadata:
         backbone.recipe = Recipe.from_dict(json.loads(metadata["recipe"]))
     return backbone.eval()
+
+
+def _as(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    converted = value.to(dtype if value.is_floating_point() else value.dtype).contiguous()
+    if not torch.isfinite(converted).all():
+        raise ValueError(f"{name} must hold numbers that {dtype} can hold, its largest is {value.abs().max():g}")
+    return converted
 
 
 def architecture_of(backbone: FPN3d) -> dict[str, Any]:
