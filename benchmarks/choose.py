@@ -18,6 +18,8 @@ from vox2vec.data.sources.own import own_data
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.training.matching_monitor import matching_errors, recall
 
+OVERLAP = 0.25  # of the windows, as while it trains
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,7 +38,9 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, network in networks.items():
         errors = {
-            id: np.concatenate([matching_errors(pair, network, seed=s)[0] for s, pair in enumerate(bent)])
+            id: np.concatenate(
+                [matching_errors(pair, network, seed=s, overlap=OVERLAP)[0] for s, pair in enumerate(bent)]
+            )
             for id, bent in pairs.items()
         }
         medians = {id: float(np.median(e)) for id, e in errors.items()}

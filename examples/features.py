@@ -10,7 +10,7 @@ import vox2vec
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("scan")
 parser.add_argument("point", nargs=3, type=float)
-parser.add_argument("--weights", default="contrastive")
+parser.add_argument("--weights", default="small")  # ships with the package; "contrastive": the paper's
 arguments = parser.parse_args()
 
 backbone = vox2vec.load_backbone(arguments.weights)

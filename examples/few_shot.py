@@ -19,7 +19,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("scan")
 parser.add_argument("labelled")
 parser.add_argument("labels", type=Path)
-parser.add_argument("--weights", default="contrastive")
+parser.add_argument("--weights", default="small")  # ships with the package; "contrastive": the paper's
 arguments = parser.parse_args()
 
 backbone = vox2vec.load_backbone(arguments.weights)

@@ -12,6 +12,7 @@ def test_the_doors_are_where_the_design_says():
     for door in (vox2vec_contrastive, vox2vec_vicreg):
         (pretrained,) = inspect.signature(door).parameters.values()
         assert (pretrained.name, pretrained.kind, pretrained.default) == ("pretrained", pretrained.KEYWORD_ONLY, True)
+    assert not inspect.signature(vox2vec.vox2vec_small).parameters
     first_three = list(inspect.signature(FPN3d).parameters.values())[:3]
     assert [(p.name, p.default) for p in first_three] == [("in_channels", 1), ("base_channels", 16), ("num_scales", 6)]
     assert list(inspect.signature(vox2vec.prepare).parameters) == ["volume", "recipe"]

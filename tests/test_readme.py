@@ -39,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_python_block_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(vox2vec, "vox2vec_contrastive", _tiny)
+    for door in ("vox2vec_contrastive", "vox2vec_small"):
+        monkeypatch.setattr(vox2vec, door, _tiny)
     inside = phantom(0).landmarks["liver"].round(1).tolist()
     blocks = [code for language, code in BLOCKS if language == "python"]
     assert len(blocks) >= 6

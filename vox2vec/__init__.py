@@ -8,7 +8,7 @@ from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import Matches, match
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_vicreg
+from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_small, vox2vec_vicreg
 from vox2vec.preprocessing.prepare import prepare
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import PAPER, Recipe
@@ -31,5 +31,6 @@ __all__ = [
     "prepare",
     "save_backbone",
     "vox2vec_contrastive",
+    "vox2vec_small",
     "vox2vec_vicreg",
 ]

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from vox2vec.cli.prepared import add_weights_argument, backbone_of
 from vox2vec.figures.overview import figures_of
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
-from vox2vec.nn.pretrained import load_backbone
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -21,11 +21,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "scan", metavar="SCAN", help=".nii, .nii.gz, .nrrd, .mha, a DICOM folder or one of a series' files"
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help="such as scan.safetensors")
-    parser.add_argument(
-        "--weights",
-        default="contrastive",
-        help="contrastive or vicreg (from the Hugging Face Hub), a file, or a Hub repository (default: contrastive)",
-    )
+    add_weights_argument(parser)
     parser.add_argument("--series", metavar="UID", help="which series, where a DICOM folder holds several")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
@@ -61,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     volume = load_volume(arguments.scan, series=arguments.series)
     embedding = embed(
         volume,
-        load_backbone(arguments.weights),
+        backbone_of(arguments.weights),
         device=arguments.device,
         precision=arguments.precision,
         compiled=arguments.compile,

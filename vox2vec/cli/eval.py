@@ -55,8 +55,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--ckpt",
         metavar="WEIGHTS",
-        help="contrastive, vicreg, a file, a Hub repository; random: fresh weights, with batch norms "
-        "measured on the CTs to learn from, to compare with",
+        help="contrastive, vicreg, small, a file, a Hub repository; random: fresh weights, with batch "
+        "norms measured on the CTs to learn from, to compare with",
     )
     parser.add_argument("--split", default="0", help="0 to 4, or all (default: 0)")
     parser.add_argument(
@@ -168,7 +168,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("--setup from_scratch starts from fresh weights; leave --ckpt out, or take fine-tuning")
     if arguments.setup != "from_scratch" and arguments.ckpt is None:
         raise ValueError(
-            f"--setup {arguments.setup} needs --ckpt: contrastive, vicreg, a file or a Hub repository; "
+            f"--setup {arguments.setup} needs --ckpt: contrastive, vicreg, small, a file or a Hub repository; "
             "--ckpt random compares with untrained weights"
         )
     least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1, "neighbours": 1}

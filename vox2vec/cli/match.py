@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from vox2vec.cli.prepared import add_weights_arguments
+from vox2vec.cli.prepared import add_weights_arguments, backbone_of
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.landmarks import MATCHED, match
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import load_backbone
 from vox2vec.reading.load import load_volume
 from vox2vec.reading.points import Points, read_points, write_points
 from vox2vec.volume import Volume
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.output.resolve().parent.is_dir():
         raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
     points = read_points(arguments.points, system=arguments.system)
-    backbone = load_backbone(arguments.weights)
+    backbone = backbone_of(arguments.weights)
     volumes = load_volume(arguments.source), load_volume(arguments.target)
     source, target = (_embedded(volume, backbone, arguments) for volume in volumes)
     found = match(source, points.points_mm, target, mutual_mm=arguments.mutual)

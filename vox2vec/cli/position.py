@@ -5,11 +5,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.prepared import add_weights_arguments, embedded
+from vox2vec.cli.prepared import add_weights_arguments, backbone_of, embedded
 from vox2vec.figures.position import position_figure
 from vox2vec.matching.index import Index
 from vox2vec.matching.position import axial_position
-from vox2vec.nn.pretrained import load_backbone
 from vox2vec.reading.load import load_volume
 
 
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in (arguments.output, arguments.figure):
         if path is not None and not path.resolve().parent.is_dir():
             raise FileNotFoundError(f"the folder of the output must exist, {path.resolve().parent} does not")
-    backbone = load_backbone(arguments.weights)
+    backbone = backbone_of(arguments.weights)
     volumes = load_volume(arguments.scan), load_volume(arguments.reference)
     scan, reference = (
         Index.of(embedding, among=body) for embedding, body in (embedded(v, backbone, arguments) for v in volumes)

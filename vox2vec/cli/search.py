@@ -10,13 +10,13 @@ import numpy as np
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vox2vec.cli.prepared import add_weights_arguments, embedded, embedded_entry
+from vox2vec.cli.prepared import add_weights_arguments, backbone_of, embedded, embedded_entry
 from vox2vec.data.cache import Cache
 from vox2vec.figures.retrieval import retrieval_figure
 from vox2vec.geometry import Box
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.retrieval import PlaceIndex
-from vox2vec.nn.pretrained import fingerprint, load_backbone
+from vox2vec.nn.pretrained import fingerprint
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in (arguments.output, arguments.figure):
         if path is not None and not path.resolve().parent.is_dir():
             raise FileNotFoundError(f"the folder of the output must exist, {path.resolve().parent} does not")
-    backbone = load_backbone(arguments.weights)
+    backbone = backbone_of(arguments.weights)
     cache = Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table)
     entries = {entry.key: entry for entry in cache.entries() if cache.holds(entry)}
     if not entries:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from vox2vec.cli.labelled import read_names
-from vox2vec.cli.prepared import embedded
+from vox2vec.cli.prepared import backbone_of, embedded
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.source import ListedSource
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
-from vox2vec.nn.head_file import load_head
-from vox2vec.nn.pretrained import load_backbone
+from vox2vec.nn.head_file import SegmentationHead, load_head
+from vox2vec.nn.pretrained import fingerprint, load_backbone, vox2vec_small
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -45,8 +45,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", required=True, metavar="NIFTI", type=Path, help="such as labels.nii.gz")
     parser.add_argument(
         "--weights",
-        help="the backbone that the head was trained on: contrastive, vicreg, a file, a Hub repository (default: "
-        "backbone.safetensors beside the head, else contrastive)",
+        help="contrastive, vicreg, small, a file, a Hub repository: what the head was trained on (default: "
+        "backbone.safetensors beside the head, else the one it knows; with --examples as of embed)",
     )
     parser.add_argument("--series", metavar="UID", help="which series, where a DICOM folder holds several")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -72,13 +72,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _by_head(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
     head = load_head(arguments.head)
-    backbone = load_backbone(arguments.weights or _beside(Path(arguments.head)))
+    backbone = load_backbone(arguments.weights or _weights_of(head, Path(arguments.head)))
     volume = load_volume(arguments.scan, series=arguments.series)
     return segment(volume, backbone, head, device=arguments.device, precision=arguments.precision), head.label_names
 
 
 def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
-    backbone = load_backbone(arguments.weights or "contrastive")
+    backbone = backbone_of(arguments.weights)
     volume = load_volume(arguments.scan, series=arguments.series)
     examples = own_data(arguments.examples).with_labels_only()
     if not examples.ids:
@@ -108,6 +108,8 @@ def _all_labels(truths: Iterable[Volume]) -> dict[int, str]:
     return {number: f"label {number}" for number in sorted(numbers)}
 
 
-def _beside(head: Path) -> str:
-    path = head.parent / "backbone.safetensors"
-    return str(path) if path.is_file() else "contrastive"
+def _weights_of(head: SegmentationHead, path: Path) -> str:
+    beside = path.parent / "backbone.safetensors"
+    if beside.is_file():
+        return str(beside)
+    return "small" if head.fingerprint == fingerprint(vox2vec_small()) else "contrastive"

@@ -7,7 +7,7 @@ import re
 from os import PathLike
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -24,6 +24,7 @@ REVISION = "29dfa9718434a58b3241af3c43dca90c867bea15"
 
 REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _RELEASED = ("contrastive", "vicreg")
+_SMALL = Path(__file__).with_name("small.safetensors")
 
 
 def vox2vec_contrastive(*, pretrained: bool = True) -> FPN3d:
@@ -45,6 +46,28 @@ def vox2vec_vicreg(*, pretrained: bool = True) -> FPN3d:
     return _released("vicreg", pretrained)
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether released weights, "contrastive" or "vicreg", are in the cache, or the Hub answers at once."""
+    filename = f"vox2vec_{name}.pt"
+    if isinstance(try_to_load_from_cache(REPOSITORY, filename, revision=REVISION), str):
+        return True
+    try:
+        get_hf_file_metadata(hf_hub_url(REPOSITORY, filename, revision=REVISION, endpoint=_endpoint()), timeout=5)
+    except Exception:  # each HTTP library that huggingface_hub has used fails in classes of its own
+        return False
+    return True
+
+
+def vox2vec_small() -> FPN3d:
+    """A small network in eval mode, whose weights ship with the package: no network access, a CPU is enough.
+
+    0.74 million parameters, vectors of 120 numbers on a grid of 3 mm. Learned without labels from 105 public CTs, a
+    hundred of them coarse head and neck: a starting point, not the paper's model. How it was made, from what, and what
+    it is not good for: MODEL_CARD.md.
+    """
+    return backbone_from_file(_SMALL)
+
+
 def load_backbone(source: str | PathLike[str]) -> FPN3d:
     """A backbone in eval mode; channels, scales and, where stated, the recipe are read from the weights.
 
@@ -52,8 +75,8 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
 
     Args:
         source: a file (.safetensors, .pt, a Lightning .ckpt of this library or of the original code), "contrastive" or
-            "vicreg" for the released weights, or a Hub repository "owner/name" or "owner/name@revision", of which
-            `backbone.safetensors` is taken.
+            "vicreg" for the released weights, "small" for those that ship with the package, or a Hub repository
+            "owner/name" or "owner/name@revision", of which `backbone.safetensors` is taken.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,11 +88,14 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
         return backbone_from_file(source)
     if name in _RELEASED:
         return _released(name, True)
+    if name == "small":
+        return vox2vec_small()
     if REPOSITORY_ID.fullmatch(name) and not name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         repository, _, revision = name.partition("@")
         return backbone_from_file(from_hub(repository, None, revision or None))
     raise FileNotFoundError(
-        f"there are no weights at {name}; give a file, a Hub repository (owner/name), or one of {', '.join(_RELEASED)}"
+        f"there are no weights at {name}; give a file, a Hub repository (owner/name), or one of "
+        f"{', '.join(_RELEASED)}, small"
     )
 
 

@@ -1,0 +1,164 @@
+"""What the study found, as STUDY.md and a figure; from the pieces in its work folder, whichever are there."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vox2vec.figures.charts import curves_figure
+from vox2vec.training.results import Results
+
+HERE = Path(__file__).parent
+NOT_FOUND_MM = 1e4
+Cells = Mapping[tuple[str, str], list[float]]  # (row, column) to a value for each seed
+
+ROWS = {  # setup, weights, head to what the reader sees
+    ("knn", "random", "nearest"): "nearest neighbours, random weights",
+    ("knn", "small", "nearest"): "nearest neighbours, small",
+    ("probing", "random", "linear"): "linear probe, random weights",
+    ("probing", "small", "linear"): "linear probe, small",
+    ("probing", "random", "nonlinear"): "non-linear probe, random weights",
+    ("probing", "small", "nonlinear"): "non-linear probe, small",
+    ("from_scratch", "none", "linear"): "from scratch",
+    ("fine-tuning", "small", "linear"): "small, fine-tuned",
+}
+SIZES = ("1", "2", "4", "16", "all")
+NETWORKS = ("random", "small", "small, fine-tuned", "from scratch")
+
+HEADER = """# The study
+
+What `vox2vec_small` is worth on real CTs that it was not trained on, beside random weights of the same network and
+training from scratch. Made by
+
+    python -m benchmarks.study ../shared/data --work DIR
+
+{date}, torch {torch}, CPU. Seeds: {seeds}; a cell is the mean over seeds ± their standard deviation. A seed draws the
+scans to learn from, the random weights, the heads and the order of patches.
+"""
+OPENKBP = """
+## (a) Structures of the head and neck
+
+OpenKBP's 51 labelled patients on the network's 3 mm grid; seed s is tested on fold s (11, 10, 10 patients; the folds of
+`vox2vec eval`). Mean Dice of 7 structures, by the official protocol, against the number of labelled scans to learn
+from; "all" is {all} scans. Every training has the same number of steps whatever the number of scans: probes 200 batches
+of 7 patches, fine-tuning 100 with the backbone frozen and 300 without, from scratch 400. That is little: long training
+from scratch would come further. Nearest neighbours train nothing.
+"""
+TORSO = """
+## (a) Structures of the torso, from one scan to the other
+
+A chest with upper abdomen (LIDC-IDRI-0001) and an abdomen with pelvis (TotalSegmentator's test file); mean Dice of the
+{count} structures that both hold, learned from one scan, tested on the other. The labels are automatic ones, and many
+structures are cut by the end of one of the scans.
+"""
+PAIR = """
+## (b) Landmarks of the lung pair
+
+50 landmarks of a lung at baseline, looked for at follow-up (mean displacement 35 mm), in mm; `vox2vec match`, and
+normalised cross-correlation of patches of three sizes for comparison, in which there is no chance.
+"""
+COPIES = """
+## (c) Points found again in bent copies
+
+Each scan is turned, scaled, bent and given other HU and noise; 200 points of the copy's body are looked for among all
+body voxels of the scan. Median error in mm, scan by scan; those of OpenKBP are the first four test patients of the
+seed's fold.
+"""
+
+
+def report(work: Path, folder: Path = HERE) -> None:
+    """Write STUDY.md and study_dice.png into a folder, by default beside this file."""
+    runs = {path.parent.name: Results.read(path) for path in sorted(work.glob("openkbp/*/results.json"))}
+    seeds = sorted(
+        {int(path.stem.rpartition("seed")[2]) for path in (*work.glob("*_seed*.json"), *work.glob("*/*_seed*"))}
+    )
+    date = datetime.date.today().isoformat()
+    text = HEADER.format(date=date, torch=torch.__version__, seeds=", ".join(map(str, seeds)) or "none yet")
+    if runs:
+        cells = _dice_cells(runs)
+        everyone = {len(next(iter(r.folds.values()))["split"]["train"]) for n, r in runs.items() if "_all_" in n}
+        text += OPENKBP.format(all=" or ".join(map(str, sorted(everyone))) or "none yet")
+        text += _table(cells, list(ROWS.values()), SIZES, "{:.3f}")
+        curves = {
+            row: {x: float(np.mean(cells[row, size])) for x, size in _places(everyone) if (row, size) in cells}
+            for row in ROWS.values()
+        }
+        kept = {row: curve for row, curve in curves.items() if curve}
+        figure = curves_figure(kept, "labelled scans to learn from", "mean Dice", log=True)
+        figure.savefig(folder / "study_dice.png")
+        text += "\n![Mean Dice against the number of labelled scans](study_dice.png)\n"
+    torso = {path.parent.name: Results.read(path) for path in sorted(work.glob("torso/*/results.json"))}
+    if torso:
+        text += TORSO.format(count=len(next(iter(torso.values())).structures))
+        text += _table(_torso_cells(torso), list(ROWS.values()), ("chest to abdomen", "abdomen to chest"), "{:.3f}")
+    pairs = {int(p.stem.rpartition("seed")[2]): json.loads(p.read_text()) for p in sorted(work.glob("pair_seed*.json"))}
+    if pairs:
+        text += PAIR + _pair_table(pairs)
+    copies = [json.loads(path.read_text()) for path in sorted(work.glob("copies_seed*.json"))]
+    if copies:
+        medians: dict[tuple[str, str], list[float]] = {}
+        for errors in copies:
+            for name, values in errors.items():
+                network, _, scan = name.partition(": ")
+                medians.setdefault((scan, network), []).append(float(np.median(values)))
+        scans = sorted({scan for scan, _ in medians})
+        text += COPIES + _table(medians, scans, NETWORKS, "{:.1f}")
+    (folder / "STUDY.md").write_text(text)
+
+
+def _dice_cells(runs: Mapping[str, Results]) -> dict[tuple[str, str], list[float]]:
+    cells: dict[tuple[str, str], list[float]] = {}
+    for name, results in runs.items():
+        setup, weights, size, _ = name.rsplit("_", 3)
+        for head in results.heads:
+            value = float(np.nanmean(results.table(head, "dice")))
+            cells.setdefault((ROWS[setup, weights, head], size), []).append(value)
+    return cells
+
+
+def _torso_cells(runs: Mapping[str, Results]) -> dict[tuple[str, str], list[float]]:
+    cells: dict[tuple[str, str], list[float]] = {}
+    for name, results in runs.items():
+        setup, weights, _ = name.rsplit("_", 2)
+        for head in results.heads:
+            means = np.nanmean(results.table(head, "dice"), axis=1)
+            for mean, fold in zip(means, results.patients(head).values(), strict=True):
+                cells.setdefault((ROWS[setup, weights, head], fold.replace("_", " ")), []).append(float(mean))
+    return cells
+
+
+def _places(everyone: set[int]) -> list[tuple[float, str]]:
+    """Where a number of scans stands along the axis."""
+    return [(float(size) if size != "all" else float(max(everyone, default=40)), size) for size in SIZES]
+
+
+def _table(cells: Cells, rows: list[str], columns: tuple[str, ...], shape: str) -> str:
+    shown = [column for column in columns if any((row, column) in cells for row in rows)]
+    lines = [f"\n| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]
+    for row in rows:
+        if any((row, column) in cells for column in shown):
+            lines.append(f"| {row} | {' | '.join(_cell(cells.get((row, column)), shape) for column in shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: list[float] | None, shape: str) -> str:
+    if not values:
+        return ""
+    spread = f" ± {shape.format(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+    return shape.format(float(np.mean(values))) + spread
+
+
+def _pair_table(pairs: Mapping[int, Mapping[str, list[float]]]) -> str:
+    cells: dict[tuple[str, str], list[float]] = {}
+    columns = ("median", "95 %", "within 5 mm, %", "within 10 mm, %")
+    for errors in pairs.values():
+        for name, values in errors.items():
+            told = np.array(values)
+            numbers = np.median(told), np.percentile(told, 95), 100 * (told <= 5).mean(), 100 * (told <= 10).mean()
+            for column, number in zip(columns, numbers, strict=True):
+                cells.setdefault((name, column), []).append(float(number))
+    names = sorted({name for name, _ in cells}, key=lambda n: (*NETWORKS, n).index(n))
+    return _table(cells, names, columns, "{:.1f}")
