@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=None,
         help="torch.compile the network on the CPU (default: where the scan has enough windows to earn it back)",
     )
-    parser.add_argument("--batch_size", type=int, default=1, help="windows a forward pass (default: 1)")
+    parser.add_argument("--batch_size", type=int, help="windows a forward pass (default: 1, more of small ones)")
     parser.add_argument(
         "--figure", metavar="DIR", type=Path, help="write slices, the features' colours, and a similarity map there"
     )

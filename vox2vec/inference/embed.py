@@ -1,5 +1,6 @@
 """A scan in, its features out: overlapping windows through the backbone, blended into one pyramid."""
 
+import math
 from collections.abc import Iterator
 from os import PathLike
 
@@ -22,6 +23,8 @@ from vox2vec.volume import Volume
 
 Start = tuple[int, int, int]
 
+_BATCH_VOXELS = 2**17  # of 32x32x32: 4 windows, in a third to two thirds of the time of one by one on two CPU cores
+
 
 def embed(
     volume: Volume | str | PathLike[str],
@@ -31,7 +34,7 @@ def embed(
     precision: Precision = "auto",
     compiled: bool | None = None,
     overlap: float = 0.5,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     dtype: torch.dtype = torch.float16,
     progress: bool = True,
 ) -> Embedding:
@@ -50,7 +53,8 @@ def embed(
         compiled: pass the network through torch.compile first (CPU); None does so where the scan is large enough to
             earn back the compilation.
         overlap: least share of a window that its neighbour covers too, along each axis.
-        batch_size: windows a forward pass; 1 is the fastest on a CPU.
+        batch_size: windows a forward pass; None takes as many small ones as hold 131,072 voxels, which is the fastest
+            on a CPU, and one of the released size.
         dtype: of the stored pyramid.
         progress: show a bar.
 
@@ -85,7 +89,7 @@ def embed_prepared(
     precision: Precision = "auto",
     compiled: bool | None = None,
     overlap: float = 0.5,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     dtype: torch.dtype = torch.float16,
     progress: bool = True,
 ) -> Embedding:
@@ -94,7 +98,7 @@ def embed_prepared(
     Args:
         body: its mask; windows without body are skipped.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if precision not in ("auto", "32", "bf16"):
         raise ValueError(f'precision must be "auto", "32" or "bf16", got {precision!r}')
@@ -106,6 +110,8 @@ def embed_prepared(
     where = pick_device(device)
     if compiled is None:
         compiled = where.type == "cpu" and len(starts) >= COMPILE_FROM_WINDOWS
+    if batch_size is None:
+        batch_size = 1 if compiled else max(1, _BATCH_VOXELS // math.prod(windows.size))
     sample = _patches(image, starts[len(starts) // 2 :][:1], windows)
     run = backbone_runner(backbone, sample, device=where, precision=precision, compiled=compiled)
     blended = _Blended(windows, starts, backbone.channels, dtype)
