@@ -43,9 +43,9 @@ OPENKBP = """
 
 OpenKBP's 51 labelled patients on the network's 3 mm grid; seed s is tested on fold s (11, 10, 10 patients; the folds of
 `vox2vec eval`). Mean Dice of 7 structures, by the official protocol, against the number of labelled scans to learn
-from; "all" is the 40 or 41 of the other folds. Every training has the same number of steps whatever the number of scans: probes 200 batches
-of 7 patches, fine-tuning 100 with the backbone frozen and 300 without, from scratch 400. That is little: long training
-from scratch would come further. Nearest neighbours train nothing.
+from; "all" is the 40 or 41 of the other folds. Every training has the same number of steps whatever the number of
+scans: probes 200 batches of 7 patches, fine-tuning 100 with the backbone frozen and 300 without, from scratch 400. That
+is little: long training from scratch would come further. Nearest neighbours train nothing.
 """
 TORSO = """
 ## (a) Structures of the torso, from one scan to the other
@@ -57,7 +57,7 @@ structures are cut by the end of one of the scans.
 PAIR = """
 ## (b) Landmarks of the lung pair
 
-50 landmarks of a lung at baseline, looked for at follow-up (mean displacement 35 mm), in mm; `vox2vec match`, and
+51 landmarks of a lung at baseline, looked for at follow-up (mean displacement 35 mm), in mm; `vox2vec match`, and
 normalised cross-correlation of patches of three sizes for comparison, in which there is no chance.
 """
 COPIES = """
@@ -82,7 +82,7 @@ def report(work: Path, folder: Path = HERE) -> None:
         everyone = {len(next(iter(r.folds.values()))["split"]["train"]) for n, r in runs.items() if "_all_" in n}
         text += OPENKBP + _table(cells, list(ROWS.values()), SIZES, "{:.3f}")
         missing = [row for row in ROWS.values() if not any((row, size) in cells for size in SIZES)]
-        text += f"\nNot run yet: {', '.join(missing)}.\n" if missing else ""
+        text += f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
         curves = {
             row: {x: float(np.mean(cells[row, size])) for x, size in _places(everyone) if (row, size) in cells}
             for row in ROWS.values()
