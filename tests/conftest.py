@@ -1,10 +1,16 @@
 """What several test files need."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each of the two; their subprocesses inherit it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,11 @@ def _slow_votes(embedding, voxels, examples, neighbours, temperature):
     return votes / np.maximum(votes.sum(axis=0), 1e-300)
 
 
-@pytest.mark.parametrize("block", [2**22, 2**10])
-def test_the_votes_are_those_of_the_formula(embeddings, examples, block, monkeypatch):
+@pytest.mark.parametrize(("block", "group"), [(2**22, 32), (2**10, 2), (2**12, 5)])
+def test_the_votes_are_those_of_the_formula(embeddings, examples, block, group, monkeypatch):
+    assert len(examples.classes) > 4 * 7 * 5  # the highest are looked for by groups of 2 and of 5, plainly with 32
     monkeypatch.setattr(index_module, "_BLOCK_VALUES", block)
+    monkeypatch.setattr(index_module, "_GROUP", group)
     monkeypatch.setattr(module, "_SLAB", 11)
     target = embeddings[1]
     body = _body(target)

@@ -88,6 +88,12 @@ class TestTraining:
             assert any(not torch.equal(states.backbones[2][n], states.backbones[3][n]) for n in names)
         assert states.rates == [[1e-2, 1e-3]] * 4
 
+    def test_rates_that_fall_do_so_by_a_cosine_to_zero_at_the_end(self, labelled):
+        module = _module(frozen_epochs=1, learning_rate=1e-2, backbone_learning_rate=1e-3, fall_steps=4)
+        halfway, end = _fitted(labelled, module, 2).rates[1:]
+        assert halfway == pytest.approx([5e-3, 5e-4])
+        assert end == pytest.approx([0, 0], abs=1e-12)
+
     def test_the_first_thawed_step_is_adams_first_for_the_backbone_and_its_third_for_the_head(self, labelled):
         """A step of Adam is at most its rate, the first exactly so."""
         module = _module(frozen_epochs=1, learning_rate=1e-2, backbone_learning_rate=1e-3)

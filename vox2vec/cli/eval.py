@@ -110,6 +110,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=float,
         help="of a thawed backbone (default: a fifth of --lr in fine-tuning, --lr from scratch)",
     )
+    data.add_argument(
+        "--schedule",
+        choices=("constant", "cosine"),
+        default=published.schedule,
+        help="of the learning rates; cosine: down to zero with the last step, for short trainings (default: constant, "
+        "published)",
+    )
     data.add_argument("--val_every", metavar="EPOCHS", type=int, default=published.val_every, help="(default: 10)")
     data.add_argument(
         "--save_every",
@@ -263,6 +270,7 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
         learning_rate=arguments.lr,
         backbone_learning_rate=rate,
         frozen_epochs=frozen,
+        schedule=arguments.schedule,
         fresh=arguments.ckpt == "random",
         val_every=arguments.val_every,
         save_every=arguments.save_every,

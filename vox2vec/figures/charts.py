@@ -1,6 +1,7 @@
 """Numbers as charts: Dice of each structure, a loss as it falls, curves of several methods."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def curves_figure(
         curves: method to x to y.
         log: the x axis is logarithmic, with a tick at each x.
     """
-    fig = figure(7.0, 4.2)
+    fig = figure(9.0, 4.2)
     axes = fig.add_subplot()
     for i, (method, curve) in enumerate(curves.items()):
         axes.plot(list(curve), list(curve.values()), color=shade(i), marker="o", linewidth=1.5, label=method)
@@ -68,18 +69,18 @@ def curves_figure(
         axes.set_xscale("log")
         axes.set_xticks(places, [f"{x:g}" for x in places])
         axes.minorticks_off()
-    _dark(fig, axes, None)
+    _dark(fig, axes, None, legend={"loc": "center left", "bbox_to_anchor": (1.01, 0.5)})
     return fig
 
 
-def _dark(fig: Figure, axes: Axes, title: str | None) -> None:
+def _dark(fig: Figure, axes: Axes, title: str | None, *, legend: Mapping[str, Any] | None = None) -> None:
     axes.set_facecolor(GROUND)
     axes.tick_params(colors=INK)
     axes.grid(axis="both", color="0.25", linewidth=0.5)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_color("0.5")
-    axes.legend(facecolor=GROUND, edgecolor="0.5", labelcolor=INK, fontsize=8)
+    axes.legend(facecolor=GROUND, edgecolor="0.5", labelcolor=INK, fontsize=8, **(legend or {}))
     if title:
         axes.set_title(title, color=INK, fontsize=11)
     fig.tight_layout()

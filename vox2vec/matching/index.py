@@ -13,6 +13,7 @@ from vox2vec.inference.embedding import Embedding
 _SLAB_VALUES = 2**25  # similarities held at a time, 128 MiB
 _QUERIES = 32  # searched together
 _BLOCK_VALUES = 2**22  # similarities of voxels that ask together, 16 MiB: they stay in the processor's cache
+_GROUP = 32  # values of which first only the maximum is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +106,7 @@ class Index:
         which = torch.empty(best.shape, dtype=torch.long)
         for some in order.split(max(1, _BLOCK_VALUES // len(vectors))):
             inverse = self._inverse_norm[tuple(voxels[some].T)]
-            similar = self._products_at(directions, voxels[some])
-            value, which[some] = similar.topk(best.shape[1], dim=1)
+            value, which[some] = _highest(self._products_at(directions, voxels[some]), best.shape[1])
             best[some] = value * inverse[:, None]
         return best, which
 
@@ -158,17 +158,35 @@ class Index:
     def _products_at(self, directions: Sequence[Tensor], voxels: Int64[Tensor, "v 3"]) -> Float[Tensor, "v q"]:
         """The same for some voxels: of each level the cells that hold any of them."""
         total: Tensor | None = None
-        cell_of_voxel: Tensor | None = None  # at the level above
-        for level, stride, part in reversed(
-            list(zip(self.embedding.pyramid, self.embedding.strides, directions, strict=True))
-        ):
+        cell_of_voxel = torch.zeros(len(voxels), dtype=torch.long)  # at the level above
+        levels = list(zip(self.embedding.pyramid, self.embedding.strides, directions, strict=True))
+        for level, stride, part in reversed(levels):
             cells, inverse = (voxels // torch.tensor(stride)).unique(dim=0, return_inverse=True)
-            product = level.movedim(0, -1)[tuple(cells.T)].float() @ part
-            if total is not None and cell_of_voxel is not None:
+            if len(cells) == len(voxels):  # nothing is shared any more
+                cells, inverse = voxels // torch.tensor(stride), torch.arange(len(voxels))
+            values = level.movedim(0, -1)[tuple(cells.T)].float()
+            if total is None:
+                total = values @ part
+            else:
                 above = torch.empty(len(cells), dtype=torch.long).scatter(0, inverse, cell_of_voxel)
-                product += total[above]
-            total, cell_of_voxel = product, inverse
-        return total[cell_of_voxel]  # type: ignore[index]
+                total = total[above].addmm_(values, part)
+            cell_of_voxel = inverse
+        assert total is not None
+        return total if len(total) == len(voxels) else total[cell_of_voxel]
+
+
+def _highest(values: Float[Tensor, "v q"], count: int) -> tuple[Float[Tensor, "v k"], Int64[Tensor, "v k"]]:
+    """`topk` of each row, faster where rows are long: the `count` groups of the highest maxima hold all of them."""
+    groups = values.shape[1] // _GROUP
+    if groups <= 4 * count:
+        return values.topk(count, dim=1)
+    grouped = values[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))  # a group is a column: its maximum is fast
+    columns = grouped.amax(dim=1).topk(count, dim=1, sorted=False).indices
+    places = torch.cat([columns + groups * row for row in range(_GROUP)], dim=1)
+    rest = torch.arange(groups * _GROUP, values.shape[1]).expand(len(values), -1)
+    places = torch.cat([places, rest], dim=1)
+    found, at = values.gather(1, places).topk(count, dim=1)
+    return found, places.gather(1, at)
 
 
 def _finer(

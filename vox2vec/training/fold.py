@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger
@@ -40,6 +40,7 @@ class Protocol:
     Attributes:
         heads: kinds, learning side by side where the backbone is frozen.
         frozen_epochs: None: the backbone never thaws.
+        schedule: of the learning rates; "constant", or "cosine", which brings them to zero with the last step.
         fresh: the backbone has random weights, and first measures its batch norms' statistics on the CTs to learn from.
         val_every: epochs between two looks at the validation CTs.
         save_every: steps between two checkpoints to go on from.
@@ -54,6 +55,7 @@ class Protocol:
     learning_rate: float = 3e-4
     backbone_learning_rate: float | None = None
     frozen_epochs: int | None = None
+    schedule: Literal["constant", "cosine"] = "constant"
     fresh: bool = False
     val_every: int = 10
     save_every: int = 300
@@ -98,6 +100,7 @@ def run_fold(
         frozen_epochs=protocol.frozen_epochs,
         learning_rate=protocol.learning_rate,
         backbone_learning_rate=protocol.backbone_learning_rate,
+        fall_steps=protocol.epochs * protocol.batches_per_epoch if protocol.schedule == "cosine" else None,
     )
     batches = LabelledBatches(cache, train, seed=protocol.seed, batch_size=protocol.batch_size)
     if protocol.fresh:
