@@ -37,7 +37,7 @@ FRESH = ["--base_channels", "8", "--num_scales", "4", "--spacing", "3", "3", "3"
 _TRAINED = ["--num_batches_per_epoch", "100", "--lr", "3e-3", "--schedule", "cosine"]
 STEPS = {  # of 7 patches; the same for every number of scans
     "probing": [*_TRAINED, "--epochs", "1"],
-    "fine-tuning": [*_TRAINED, "--epochs", "3", "--freeze_epochs", "1"],
+    "fine-tuning": [*_TRAINED, "--epochs", "3", "--freeze_epochs", "1", "--backbone_lr", "3e-3"],
     "from_scratch": [*_TRAINED, "--epochs", "3"],
     "knn": [],
 }
