@@ -157,7 +157,7 @@ class Index:
 
     def _products_at(self, directions: Sequence[Tensor], voxels: Int64[Tensor, "v 3"]) -> Float[Tensor, "v q"]:
         """The same for some voxels: of each level the cells that hold any of them."""
-        total: Tensor | None = None
+        total = torch.zeros(1, directions[0].shape[1])
         cell_of_voxel = torch.zeros(len(voxels), dtype=torch.long)  # at the level above
         levels = list(zip(self.embedding.pyramid, self.embedding.strides, directions, strict=True))
         for level, stride, part in reversed(levels):
@@ -165,13 +165,9 @@ class Index:
             if len(cells) == len(voxels):  # nothing is shared any more
                 cells, inverse = voxels // torch.tensor(stride), torch.arange(len(voxels))
             values = level.movedim(0, -1)[tuple(cells.T)].float()
-            if total is None:
-                total = values @ part
-            else:
-                above = torch.empty(len(cells), dtype=torch.long).scatter(0, inverse, cell_of_voxel)
-                total = total[above].addmm_(values, part)
+            above = torch.empty(len(cells), dtype=torch.long).scatter(0, inverse, cell_of_voxel)
+            total = total[above].addmm_(values, part)
             cell_of_voxel = inverse
-        assert total is not None
         return total if len(total) == len(voxels) else total[cell_of_voxel]
 
 
