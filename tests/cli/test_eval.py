@@ -152,19 +152,8 @@ def test_finished_folds_are_not_repeated_and_other_settings_are_refused(btcv, pl
 
 def test_killed_in_fold_3_it_goes_on_in_fold_3(btcv, places, tmp_path):
     words = [*_words(btcv, places, "probing", tmp_path), "--split", "all", "--heads", "linear", "--train_size", "3"]
-    long = [
-        *words,
-        "--schedule",
-        "cosine",
-        "--epochs",
-        "1",
-        "--num_batches_per_epoch",
-        "40",
-        "--save_every",
-        "5",
-        "--num_val_scans",
-        "0",
-    ]
+    few = "--schedule cosine --epochs 1 --num_batches_per_epoch 40 --save_every 5 --num_val_scans 0"
+    long = [*words, *few.split()]
     process = subprocess.Popen([sys.executable, ROOT / "eval.py", *long], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not (tmp_path / "fold_3" / "last.ckpt").exists():
