@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.data.scans import RECIPE, Made, body, labels_for, stored
 from vox2vec.data.cache import Cache, drop, drop_leftovers, entries_in, problems_in
 from vox2vec.data.cached_scan import block_counts, blocks_of
+from vox2vec.data.entry import Entry
 from vox2vec.geometry import Box
 from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.prepare import prepare_hu
@@ -136,6 +137,21 @@ def test_processes_that_store_the_same_scans_at_once_do_no_harm(tmp_path):
 
 def _store_all(folder):
     stored(folder, body(0), body(1), body(2))
+
+
+def test_an_entry_that_another_process_drops_first_is_no_error(tmp_path, monkeypatch):
+    cache = stored(tmp_path, body(0), body(1))
+    first, second = cache.entries()
+    read = Entry.read
+
+    def dropped_before_it_is_read(path):
+        drop(tmp_path, first.key)
+        return read(path)
+
+    monkeypatch.setattr(Entry, "read", dropped_before_it_is_read)
+    assert entries_in(tmp_path) == [second]
+    drop(tmp_path, first.key)
+    assert list((tmp_path / "writing").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["image.b2nd", "body.b2nd", "entry.json"])

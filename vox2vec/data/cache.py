@@ -19,7 +19,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,11 @@ class Cache:
 
 def entries_in(folder: Path) -> list[Entry]:
     """Every valid entry of a cache folder, of any recipe, sorted by source and id."""
-    paths = (folder / "scans").glob("*/entry.json")
-    return sorted((Entry.read(path) for path in paths), key=lambda e: (e.source, e.id, e.key))
+    entries: list[Entry] = []
+    for path in (folder / "scans").glob("*/entry.json"):
+        with suppress(FileNotFoundError):  # dropped by another process meanwhile
+            entries.append(Entry.read(path))
+    return sorted(entries, key=lambda e: (e.source, e.id, e.key))
 
 
 def problems_in(folder: Path) -> list[tuple[str, str]]:
@@ -191,12 +194,15 @@ def problems_in(folder: Path) -> list[tuple[str, str]]:
 
 
 def drop(folder: Path, key: str) -> None:
-    """Delete one entry: first out of sight, then for good, so that no half of it is ever seen."""
-    gone = folder / "writing" / f"dropped-{key}"
+    """Delete one entry: first out of sight, then for good, so that no half of it is ever seen.
+
+    One that is not there is no error: another process was first.
+    """
+    gone = folder / "writing" / f"dropped-{uuid4().hex}"
     gone.parent.mkdir(exist_ok=True)
-    shutil.rmtree(gone, ignore_errors=True)
-    (folder / "scans" / key).rename(gone)
-    shutil.rmtree(gone)
+    with suppress(FileNotFoundError):
+        (folder / "scans" / key).rename(gone)
+        shutil.rmtree(gone)
 
 
 def drop_leftovers(folder: Path) -> int:
