@@ -34,11 +34,11 @@ COPIED = 4  # test patients of a fold whose bent copies are looked at
 SETUPS = ("knn", "probing", "fine-tuning", "from_scratch")
 PARTS = (*SETUPS, "torso", "copies", "pair", "report")
 FRESH = ["--base_channels", "8", "--num_scales", "4", "--spacing", "3", "3", "3", "--patch_size", "32", "32", "32"]
-_TRAINED = ["--num_batches_per_epoch", "100", "--lr", "3e-3", "--schedule", "cosine"]
+_TRAINED = ["--epochs", "3", "--num_batches_per_epoch", "100", "--schedule", "cosine"]
 STEPS = {  # of 7 patches; the same for every number of scans
-    "probing": [*_TRAINED, "--epochs", "1"],
-    "fine-tuning": [*_TRAINED, "--epochs", "3", "--freeze_epochs", "1", "--backbone_lr", "3e-3"],
-    "from_scratch": [*_TRAINED, "--epochs", "3"],
+    "probing": [*_TRAINED, "--lr", "3e-2"],
+    "fine-tuning": [*_TRAINED, "--lr", "3e-3", "--freeze_epochs", "1", "--backbone_lr", "3e-3"],
+    "from_scratch": [*_TRAINED, "--lr", "3e-3"],
     "knn": [],
 }
 

@@ -43,10 +43,11 @@ OPENKBP = """
 
 OpenKBP's 51 labelled patients on the network's 3 mm grid; seed s is tested on fold s (11, 10, 10 patients; the folds of
 `vox2vec eval`). Mean Dice of 7 structures, by the official protocol, against the number of labelled scans to learn
-from; "all" is the 40 or 41 of the other folds. Every training has the same number of steps whatever the number of
-scans: probes 100 batches of 7 patches, fine-tuning 100 with the backbone frozen and 200 without, from scratch 300; Adam
-from 3e-3, by a cosine to zero. That is little: long training from scratch would come further. These rates
-were tried once on fold 4, which is not tested here, and not tuned. Nearest neighbours train nothing.
+from; "all" is the 40 or 41 of the other folds. Every training is 300 batches of 7 patches whatever the number of scans
+(fine-tuning: 100 with the backbone frozen, 200 without) by Adam, whose rate falls to zero by a cosine: for probes from 3e-2,
+the best of 1e-2, 3e-2 and 1e-1 with 4 scans and small on fold 4, which is not tested here; for the others from 3e-3,
+tried there once. That is little: longer training would come further, above all from scratch. Nearest neighbours train
+nothing.
 """
 TORSO = """
 ## (a) Structures of the torso, from one scan to the other
