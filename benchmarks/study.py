@@ -7,7 +7,7 @@ python -m benchmarks.study ../shared/data --work DIR [--seeds 0 1 2] [--only knn
 on fold s; and the two torso scans one way and the other, over the structures that both hold. (b) The lung pair's
 landmarks, with normalised cross-correlation beside. (c) Points found again in bent copies of single scans, without
 labels. Each finished piece stays in the work folder, so that a killed study goes on. The report is written from what
-is there, also by `--only report`: benchmarks/STUDY.md and its figure. A seed takes hours on two cores.
+is there, also by `--only report`: benchmarks/STUDY.md and its figures. A seed takes hours on two cores.
 """
 
 import argparse

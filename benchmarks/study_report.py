@@ -1,18 +1,20 @@
-"""What the study found, as STUDY.md and a figure; from the pieces in its work folder, whichever are there."""
+"""What the study found, as STUDY.md and figures; from the pieces in its work folder, whichever are there."""
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vox2vec.figures.charts import curves_figure
+from vox2vec.training.matching_monitor import recall
 from vox2vec.training.results import Results
 
 HERE = Path(__file__).parent
 NOT_FOUND_MM = 1e4
+FOUND_MM = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)  # of the figures
 Cells = Mapping[tuple[str, str], list[float]]  # (row, column) to a value for each seed
 
 ROWS = {  # setup, weights, head to what the reader sees
@@ -43,11 +45,11 @@ OPENKBP = """
 
 OpenKBP's 51 labelled patients on the network's 3 mm grid; seed s is tested on fold s (11, 10, 10 patients; the folds of
 `vox2vec eval`). Mean Dice of 7 structures, by the official protocol, against the number of labelled scans to learn
-from; "all" is the 40 or 41 of the other folds. Every training is 300 batches of 7 patches whatever the number of scans
-(fine-tuning: 100 with the backbone frozen, 200 without) by Adam, whose rate falls to zero by a cosine: for probes from 3e-2,
-the best of 1e-2, 3e-2 and 1e-1 with 4 scans and small on fold 4, which is not tested here; for the others from 3e-3,
-tried there once. That is little: longer training would come further, above all from scratch. Nearest neighbours train
-nothing.
+from; "all" is the 40 or 41 of the other folds. Every training is 300 batches of 7 patches whatever the number of
+scans (fine-tuning: 100 with the backbone frozen, 200 without) by Adam, whose rate falls to zero by a cosine: for probes
+from 3e-2, the best of 1e-2, 3e-2 and 1e-1 with 4 scans and small on fold 4, which is not tested here; for the others
+from 3e-3, tried there once. That is little: longer training would come further, above all from scratch. Nearest
+neighbours train nothing.
 """
 TORSO = """
 ## (a) Structures of the torso, from one scan to the other
@@ -72,44 +74,89 @@ seed's fold.
 
 
 def report(work: Path, folder: Path = HERE) -> None:
-    """Write STUDY.md and study_dice.png into a folder, by default beside this file."""
-    runs = {path.parent.name: Results.read(path) for path in sorted(work.glob("openkbp/*/results.json"))}
-    seeds = sorted(
-        {int(path.stem.rpartition("seed")[2]) for path in (*work.glob("*_seed*.json"), *work.glob("*/*_seed*"))}
-    )
-    date = datetime.date.today().isoformat()
-    text = HEADER.format(date=date, torch=torch.__version__, seeds=", ".join(map(str, seeds)) or "none yet")
-    if runs:
-        cells = _dice_cells(runs)
-        everyone = {len(next(iter(r.folds.values()))["split"]["train"]) for n, r in runs.items() if "_all_" in n}
-        text += OPENKBP + _table(cells, list(ROWS.values()), SIZES, "{:.3f}")
-        missing = [row for row in ROWS.values() if not any((row, size) in cells for size in SIZES)]
-        text += f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
-        curves = {
-            row: {x: float(np.mean(cells[row, size])) for x, size in _places(everyone) if (row, size) in cells}
-            for row in ROWS.values()
-        }
-        kept = {row: curve for row, curve in curves.items() if curve}
-        figure = curves_figure(kept, "labelled scans to learn from", "mean Dice", log=True)
-        figure.savefig(folder / "study_dice.png")
-        text += "\n![Mean Dice against the number of labelled scans](study_dice.png)\n"
-    torso = {path.parent.name: Results.read(path) for path in sorted(work.glob("torso/*/results.json"))}
-    if torso:
-        text += TORSO.format(count=len(next(iter(torso.values())).structures))
-        text += _table(_torso_cells(torso), list(ROWS.values()), ("chest to abdomen", "abdomen to chest"), "{:.3f}")
-    pairs = {int(p.stem.rpartition("seed")[2]): json.loads(p.read_text()) for p in sorted(work.glob("pair_seed*.json"))}
-    if pairs:
-        text += PAIR + _pair_table(pairs)
-    copies = [json.loads(path.read_text()) for path in sorted(work.glob("copies_seed*.json"))]
-    if copies:
-        medians: dict[tuple[str, str], list[float]] = {}
-        for errors in copies:
-            for name, values in errors.items():
-                network, _, scan = name.partition(": ")
-                medians.setdefault((scan, network), []).append(float(np.median(values)))
-        scans = sorted({scan for scan, _ in medians})
-        text += COPIES + _table(medians, scans, NETWORKS, "{:.1f}")
+    """Write STUDY.md and its figures into a folder, by default beside this file."""
+    found = (*work.glob("*_seed*.json"), *work.glob("*/*_seed*"))
+    seeds = ", ".join(map(str, sorted({_seed(path) for path in found}))) or "none yet"
+    text = HEADER.format(date=datetime.date.today().isoformat(), torch=torch.__version__, seeds=seeds)
+    text += _openkbp(_results(work, "openkbp"), folder) + _torso(_results(work, "torso"))
+    text += _pair(_errors(work, "pair"), folder) + _copies(_errors(work, "copies"), folder)
     (folder / "STUDY.md").write_text(text)
+
+
+def _seed(path: Path) -> int:
+    return int(path.stem.rpartition("seed")[2])
+
+
+def _results(work: Path, part: str) -> dict[str, Results]:
+    """By the name of the run."""
+    return {path.parent.name: Results.read(path) for path in sorted(work.glob(f"{part}/*/results.json"))}
+
+
+def _errors(work: Path, part: str) -> list[dict[str, list[float]]]:
+    """Of each seed: errors in mm, by method."""
+    return [json.loads(path.read_text()) for path in sorted(work.glob(f"{part}_seed*.json"))]
+
+
+def _openkbp(runs: Mapping[str, Results], folder: Path) -> str:
+    if not runs:
+        return ""
+    cells = _dice_cells(runs)
+    text = OPENKBP + _table(cells, list(ROWS.values()), SIZES, "{:.3f}")
+    missing = [row for row in ROWS.values() if not any((row, size) in cells for size in SIZES)]
+    text += f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
+    everyone = {len(next(iter(r.folds.values()))["split"]["train"]) for n, r in runs.items() if "_all_" in n}
+    curves = {
+        row: {x: float(np.mean(cells[row, size])) for x, size in _places(everyone) if (row, size) in cells}
+        for row in ROWS.values()
+    }
+    kept = {row: curve for row, curve in curves.items() if curve}
+    curves_figure(kept, "labelled scans to learn from", "mean Dice", log=True).savefig(folder / "study_dice.png")
+    return text + "\n![Mean Dice against the number of labelled scans](study_dice.png)\n"
+
+
+def _torso(runs: Mapping[str, Results]) -> str:
+    if not runs:
+        return ""
+    columns = ("chest to abdomen", "abdomen to chest")
+    count = len(next(iter(runs.values())).structures)
+    return TORSO.format(count=count) + _table(_torso_cells(runs), list(ROWS.values()), columns, "{:.3f}")
+
+
+def _pair(seeds: list[dict[str, list[float]]], folder: Path) -> str:
+    if not seeds:
+        return ""
+    text = PAIR + _pair_table(seeds)
+    pooled: dict[str, list[float]] = {}
+    for errors in seeds:
+        for name, values in errors.items():
+            pooled.setdefault(name, []).extend(values)
+    _recall_figure({name: pooled[name] for name in _in_order(pooled)}, folder / "study_pair.png")
+    return text + "\n![Share of the landmarks found, against the distance that counts as found](study_pair.png)\n"
+
+
+def _copies(seeds: list[dict[str, list[float]]], folder: Path) -> str:
+    if not seeds:
+        return ""
+    medians: dict[tuple[str, str], list[float]] = {}
+    pooled: dict[str, list[float]] = {}
+    for errors in seeds:
+        for name, values in errors.items():
+            network, _, scan = name.partition(": ")
+            medians.setdefault((scan, network), []).append(float(np.median(values)))
+            pooled.setdefault(network, []).extend(values)
+    text = COPIES + _table(medians, sorted({scan for scan, _ in medians}), NETWORKS, "{:.1f}")
+    _recall_figure({name: pooled[name] for name in _in_order(pooled)}, folder / "study_copies.png")
+    return text + "\n![Share of the points found, against the distance that counts as found](study_copies.png)\n"
+
+
+def _recall_figure(errors: Mapping[str, list[float]], path: Path) -> None:
+    """Over all seeds and scans together."""
+    curves = {name: {mm: 100 * recall(np.array(e), within_mm=mm) for mm in FOUND_MM} for name, e in errors.items()}
+    curves_figure(curves, "distance that counts as found, mm", "found, %", log=True).savefig(path)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (*NETWORKS, name).index(name))
 
 
 def _dice_cells(runs: Mapping[str, Results]) -> dict[tuple[str, str], list[float]]:
@@ -154,14 +201,18 @@ def _cell(values: list[float] | None, shape: str) -> str:
     return shape.format(float(np.mean(values))) + spread
 
 
-def _pair_table(pairs: Mapping[int, Mapping[str, list[float]]]) -> str:
+def _pair_table(seeds: list[dict[str, list[float]]]) -> str:
     cells: dict[tuple[str, str], list[float]] = {}
     columns = ("median", "95 %", "within 5 mm, %", "within 10 mm, %")
-    for errors in pairs.values():
+    for errors in seeds:
         for name, values in errors.items():
             told = np.array(values)
-            numbers = np.median(told), np.percentile(told, 95), 100 * (told <= 5).mean(), 100 * (told <= 10).mean()
+            numbers = (
+                np.median(told),
+                np.percentile(told, 95),
+                100 * recall(told, within_mm=5),
+                100 * recall(told, within_mm=10),
+            )
             for column, number in zip(columns, numbers, strict=True):
                 cells.setdefault((name, column), []).append(float(number))
-    names = sorted(dict.fromkeys(name for name, _ in cells), key=lambda n: (*NETWORKS, n).index(n))
-    return _table(cells, names, columns, "{:.1f}")
+    return _table(cells, _in_order(dict.fromkeys(name for name, _ in cells)), columns, "{:.1f}")
