@@ -33,6 +33,7 @@ from vox2vec.preprocessing.intensity import scale_hu
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import Recipe
+from vox2vec.training.level_weights import learn_level_weights
 from vox2vec.volume import Volume
 
 POINTS = 100  # of each copy
@@ -108,33 +109,6 @@ def projector_of(path: Path) -> nn.Module:
     return projector.eval()
 
 
-def learned_weights(backbone: FPN3d, scans: list[Volume]) -> list[float]:
-    """Of the levels, by gradient descent on InfoNCE between points of the scans and of their changed copies."""
-    pairs = []
-    for seed, scan in enumerate(scans):
-        copy, deformation = changed(scan, "all", 1000 + seed)
-        truth = points_of(copy, scan, deformation, backbone.recipe, seed)
-        source, target = (embed(volume, backbone, progress=False) for volume in (scan, copy))
-        vectors = source.at(deformation.source_mm(truth)), target.at(truth)
-        known = vectors[0].isfinite().all(dim=1) & vectors[1].isfinite().all(dim=1)
-        pairs.append([v[known].split(list(backbone.channels), dim=1) for v in vectors])
-    logs = torch.zeros(len(backbone.channels), requires_grad=True)
-    optimizer = torch.optim.Adam([logs], lr=0.05)
-    for _ in range(300):
-        loss = torch.zeros(())
-        for pair in pairs:
-            one, two = (
-                F.normalize(torch.cat([v * w for v, w in zip(side, logs.exp(), strict=True)], dim=1), dim=1)
-                for side in pair
-            )
-            loss = loss + F.cross_entropy(one @ two.T / 0.05, torch.arange(len(one)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    weights = logs.exp().detach()
-    return [float(w) for w in weights / weights.max()]
-
-
 def by_correlation(recipe: Recipe, radius_mm: float) -> Finder:
     def windowed(scan: Volume) -> Volume:
         prepared = prepare_hu(scan, recipe)
@@ -182,6 +156,10 @@ def main() -> None:
     parser.add_argument("--learn_from", nargs="*", type=Path, default=[], help="CTs to learn level weights on")
     parser.add_argument("--phantoms", nargs="*", type=int, default=[], help="seeds of patients")
     parser.add_argument("--points", type=int, default=POINTS, help=f"of each copy (default: {POINTS})")
+    parser.add_argument("--changes", nargs="*", choices=CHANGES, default=CHANGES, help="of the copies (default: all)")
+    parser.add_argument(
+        "--radii_mm", nargs="*", type=float, default=RADII_MM, help="of the correlated patches; none: no correlation"
+    )
     parser.add_argument("--untrained", type=int, default=1, help="how many seeds of the untrained network")
     arguments = parser.parse_args()
     networks = {path.parent.name or str(path): load_backbone(path) for path in arguments.backbones}
@@ -190,11 +168,10 @@ def main() -> None:
     for seed in range(arguments.untrained):
         finders[f"untrained, seed {seed}"] = lambda seed=seed: by_features(untrained(like, seed))
     finders |= {name: (lambda b=backbone: by_features(b)) for name, backbone in networks.items()}
-    finders |= {f"correlation, {r:.0f} mm": (lambda r=r: by_correlation(like.recipe, r)) for r in RADII_MM}
-    learn_from = [prepare_hu(load_volume(path), like.recipe) for path in arguments.learn_from]
-    if learn_from:
+    finders |= {f"correlation, {r:.0f} mm": (lambda r=r: by_correlation(like.recipe, r)) for r in arguments.radii_mm}
+    if arguments.learn_from:
         for name, backbone in networks.items():
-            weights = learned_weights(backbone, learn_from)
+            weights = learn_level_weights(backbone, arguments.learn_from)
             print(f"{name}, learned level weights: {np.round(weights, 2).tolist()}", flush=True)
             finders[f"{name}, learned weights"] = lambda b=backbone, w=weights: by_features(b, w)
     for path in arguments.checkpoints:
@@ -202,7 +179,7 @@ def main() -> None:
         finders[f"{path.parent.name}, projector"] = lambda b=backbone, p=projector: by_projector(b, p)
     scans = [prepare_hu(load_volume(path), like.recipe) for path in arguments.scans]
     if scans:
-        _without_labels(finders, scans, like.recipe, arguments.points)
+        _without_labels(finders, scans, like.recipe, arguments.points, arguments.changes)
     if arguments.phantoms:
         patients = [phantom(seed, spacing_mm=like.recipe.spacing_mm) for seed in arguments.phantoms]
         fresh = {f"untrained, seed {seed}": untrained(like, seed) for seed in range(arguments.untrained)}
@@ -219,13 +196,13 @@ def main() -> None:
 
 
 def _without_labels(
-    finders: Mapping[str, Callable[[], Finder]], scans: list[Volume], recipe: Recipe, most: int
+    finders: Mapping[str, Callable[[], Finder]], scans: list[Volume], recipe: Recipe, most: int, changes: list[str]
 ) -> None:
     errors: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in finders}
-    copies = {c: [changed(scan, c, seed) for seed, scan in enumerate(scans)] for c in CHANGES}
+    copies = {c: [changed(scan, c, seed) for seed, scan in enumerate(scans)] for c in changes}
     for name, make in finders.items():
         find = make()
-        for change in CHANGES:
+        for change in changes:
             for seed, (scan, (copy, deformation)) in enumerate(zip(scans, copies[change], strict=True)):
                 truth = points_of(copy, scan, deformation, recipe, seed, most)
                 points = deformation.source_mm(truth)
@@ -235,7 +212,7 @@ def _without_labels(
                     hu = scan.image[tuple(np.floor(scan.to_voxels(points) + 0.5).astype(int).T)]
                     for tissue, (low, high) in TISSUES.items():
                         errors[name].setdefault(tissue, []).append(off[(hu >= low) & (hu < high)])
-    for part in (*CHANGES, *TISSUES):
+    for part in (*changes, *(TISSUES if "all" in changes else ())):
         print(f"\n| {part} | median, mm | 95 %, mm | within 5 mm | within 10 mm | points |\n|---|---|---|---|---|---|")
         for name in finders:
             print(row(name, np.concatenate(errors[name][part])), flush=True)

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from tests.inference.scans import blob
-from vox2vec import FPN3d, load_volume, save_backbone
+from vox2vec import FPN3d, embed, load_backbone, load_volume, match, save_backbone
 from vox2vec.cli.main import main
+from vox2vec.matching.index import Index
 from vox2vec.reading.points import Points, read_points, write_points
 from vox2vec.recipe import Recipe
 
@@ -60,6 +61,25 @@ def test_matches_go_to_slicers_files_too(files, tmp_path):
     assert main([*words, "--weights", str(files / "tiny.safetensors"), "--precision", "32"]) == 0
     assert read_points(out).system == "LPS"
     np.testing.assert_allclose(read_points(out).points_mm, grid.to_mm([[12, 9, 8]]), atol=1.5)
+
+
+def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_embedded(files, tmp_path, capsys):
+    blob((30, 26, 20), 1).save(tmp_path / "other.nii.gz")
+    volumes = [load_volume(path) for path in (files / "scan.nii.gz", tmp_path / "other.nii.gz")]
+    places = volumes[0].to_mm([[12, 9, 8], [20, 15, 12]])
+    write_points(Points(["a", "b"], places, "RAS"), tmp_path / "p.csv")
+    words = ["match", str(files / "scan.nii.gz"), str(tmp_path / "other.nii.gz"), "--points", str(tmp_path / "p.csv")]
+    words += ["-o", str(tmp_path / "out.csv"), "--weights", str(files / "tiny.safetensors"), "--precision", "32"]
+    assert main([*words, "--level_weights", "0", "0.5", "1"]) == 0
+    backbone = load_backbone(files / "tiny.safetensors")
+    source, target = (
+        Index.of(embed(v, backbone, precision="32", progress=False), weights=[0, 0.5, 1], average=True) for v in volumes
+    )
+    expected = match(source, places, target)
+    np.testing.assert_allclose(read_points(tmp_path / "out.csv").points_mm, expected.points_mm, atol=0.01)
+    assert not np.allclose(expected.points_mm, match(source.embedding, places, target.embedding).points_mm, atol=0.01)
+    assert main([*words, "--level_weights", "1", "1"]) == 2
+    assert "one for each of the 3 levels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("out", "message"), [("out.txt", "matches are written as"), ("no/out.csv", "must exist")])

@@ -10,6 +10,7 @@ from vox2vec.cli.prepared import add_weights_arguments, backbone_of
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.index import Index, checked_weights
 from vox2vec.matching.landmarks import MATCHED, match
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.reading.load import load_volume
@@ -39,6 +40,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=10.0,
         help="a mutual match leads back within (default: 10)",
     )
+    parser.add_argument(
+        "--level_weights",
+        metavar="W",
+        type=float,
+        nargs="+",
+        help="of the pyramid's levels, finest first (default: all 1); "
+        "vox2vec.training.level_weights learns them without labels",
+    )
     add_weights_arguments(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")
     parser.add_argument("--num_figures", metavar="N", type=int, default=6, help="at most (default: 6)")
@@ -53,9 +62,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
     points = read_points(arguments.points, system=arguments.system)
     backbone = backbone_of(arguments.weights)
+    weights = checked_weights(arguments.level_weights, backbone.num_scales)
     volumes = load_volume(arguments.source), load_volume(arguments.target)
     source, target = (_embedded(volume, backbone, arguments) for volume in volumes)
-    found = match(source, points.points_mm, target, mutual_mm=arguments.mutual)
+    index, other = (Index.of(one, weights=weights, average=True) for one in (source, target))
+    found = match(index, points.points_mm, other, mutual_mm=arguments.mutual)
     told = {
         "score": [_told(value, 3) for value in found.score],
         "mutual": ["yes" if mutual else "no" for mutual in found.mutual],

@@ -50,11 +50,7 @@ class Index:
         Raises:
             ValueError: not one weight a level, or no voxel that may be found.
         """
-        weights = [1.0] * len(embedding.pyramid) if weights is None else [float(w) for w in weights]
-        if len(weights) != len(embedding.pyramid) or min(weights) < 0 or not any(weights):
-            raise ValueError(
-                f"weights must be one for each of the {len(embedding.pyramid)} levels, none negative, got {weights}"
-            )
+        weights = checked_weights(weights, len(embedding.pyramid))
         allowed = torch.from_numpy(embedding.has_vector() if among is None else embedding.has_vector() & among)
         if not bool(allowed.any()):
             raise ValueError("no voxel that may be found has a vector; is the mask empty, or of another scan?")
@@ -169,6 +165,18 @@ class Index:
             total = total[above].addmm_(values, part)
             cell_of_voxel = inverse
         return total if len(total) == len(voxels) else total[cell_of_voxel]
+
+
+def checked_weights(weights: Sequence[float] | None, num_levels: int) -> list[float]:
+    """Of the levels, all 1 where there are none.
+
+    Raises:
+        ValueError: not one for each level, one below 0, or nothing but 0.
+    """
+    checked = [1.0] * num_levels if weights is None else [float(w) for w in weights]
+    if len(checked) != num_levels or min(checked) < 0 or not any(checked):
+        raise ValueError(f"weights must be one for each of the {num_levels} levels, none negative, got {checked}")
+    return checked
 
 
 def _highest(values: Float[Tensor, "v q"], count: int) -> tuple[Float[Tensor, "v k"], Int64[Tensor, "v k"]]:

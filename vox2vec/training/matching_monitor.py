@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from vox2vec.data.deformation import BentPair, bent_pair
 from vox2vec.geometry import Box
@@ -46,18 +48,32 @@ def matching_errors(
         embed(image, backbone, device=device, overlap=overlap, progress=False, compiled=False)
         for image in (pair.scan, pair.copy)
     )
-    grid = target.grid
-    body = body_mask(pair.copy.onto(grid).image, body_hu=backbone.recipe.body_hu)
-    places = np.argwhere(body)
-    rng = np.random.default_rng([seed, 28])
-    truth = grid.to_mm(rng.permutation(places)[: 2 * num_points])
-    vectors = scan.at(pair.deformation.source_mm(truth))
-    known = vectors.isfinite().all(dim=1)
-    truth, vectors = truth[known.numpy()][:num_points], vectors[known][:num_points]
-    if not len(truth):
-        raise ValueError("no point of the bent scan's body comes from the scan; is there a body in it?")
+    body = body_of_copy(pair, target)
+    truth, vectors = points_of(pair, scan, target, body, seed=seed, num_points=num_points)
     found, _ = nearest(vectors, target, among=body)
     return np.linalg.norm(found - truth, axis=1), scan
+
+
+def body_of_copy(pair: BentPair, target: Embedding) -> Bool[np.ndarray, "x y z"]:
+    """The mask of the bent copy's body, on the grid of its embedding."""
+    return body_mask(pair.copy.onto(target.grid).image, body_hu=target.recipe.body_hu)
+
+
+def points_of(
+    pair: BentPair, scan: Embedding, target: Embedding, body: Bool[np.ndarray, "x y z"], *, seed: int, num_points: int
+) -> tuple[Float[np.ndarray, "v 3"], Float[Tensor, "v d"]]:
+    """Points of the copy's body, RAS+ millimetres, and the vectors of the same points in the scan.
+
+    Raises:
+        ValueError: no point of the copy's body comes from the scan's.
+    """
+    rng = np.random.default_rng([seed, 28])
+    truth = target.grid.to_mm(rng.permutation(np.argwhere(body))[: 2 * num_points])
+    vectors = scan.at(pair.deformation.source_mm(truth))
+    known = vectors.isfinite().all(dim=1)
+    if not bool(known.any()):
+        raise ValueError("no point of the bent scan's body comes from the scan; is there a body in it?")
+    return truth[known.numpy()][:num_points], vectors[known][:num_points]
 
 
 class MatchingMonitor(pl.Callback):
