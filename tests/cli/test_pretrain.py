@@ -80,6 +80,14 @@ def test_a_run_says_what_it_will_do_and_leaves_a_backbone_that_loads(undisturbed
     assert pictures == {f"{name}_000000.png" for name in ("slices", "pca", "similarity")}
 
 
+def test_vicreg_trains_with_the_expander_that_was_asked_for(cache, tmp_path):
+    words = ("--objective", "vicreg", "--expander_width", 24, "--max_steps", 2, "--monitor_every", 0)
+    done = _run(cache, tmp_path / "run", *words)
+    assert done.returncode == 0, done.stderr
+    weights = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert weights["proj_head.6.weight"].shape == (24, 24)
+
+
 def test_killed_and_resumed_a_run_ends_with_the_same_weights(cache, undisturbed, tmp_path):
     """Killed in the middle of an epoch, some steps after the last checkpoint."""
     log_dir = tmp_path / "killed"

@@ -90,6 +90,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="(default: contrastive, the published method)",
     )
     method.add_argument("--temperature", type=float, default=0.1, help="of InfoNCE (default: 0.1, published)")
+    method.add_argument("--expander_width", metavar="N", type=int, default=2048, help="of VICReg (default: 2048)")
     method.add_argument(
         "--batch_size", metavar="PAIRS", type=int, default=10, help="pairs of patches (default: 10, published)"
     )
@@ -291,6 +292,7 @@ def _module(arguments: argparse.Namespace, recipe: Any) -> Pretraining:
         backbone,
         objective=arguments.objective,
         temperature=arguments.temperature,
+        expander_width=arguments.expander_width,
         learning_rate=arguments.lr,
         optimizer=arguments.optimizer,
         warmup_steps=arguments.warmup_steps,
