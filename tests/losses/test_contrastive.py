@@ -71,6 +71,16 @@ def test_half_precision_is_computed_in_float32():
         assert info_nce(a.float(), b.float()).item() == pytest.approx(exact, abs=1e-4)
 
 
+def test_the_gradient_within_autocast_is_that_outside():
+    gradients = []
+    for enabled in (False, True):
+        a, b = (view.float().requires_grad_() for view in _views(30, 16))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            info_nce(a, b, chunk=20).backward()
+        gradients.append(torch.cat([a.grad, b.grad]))
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
 def test_memory_is_linear_not_quadratic_in_voxels():
     """The saved tensors are the embeddings and one number a row."""
     a, b = (view.float().requires_grad_() for view in _views(600, 8))

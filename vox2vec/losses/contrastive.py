@@ -76,17 +76,18 @@ class _LogPartition(torch.autograd.Function):
         z, y, sums = ctx.saved_tensors
         weights = gradient / sums / ctx.temperature
         to_z, to_y = torch.zeros_like(z), torch.zeros_like(y)
-        for i, j in _pairs(len(z), ctx.chunk):
-            block = _exponentials(z[i], z[j], ctx.temperature, is_diagonal=i == j)
-            block *= weights[i, None] + weights[None, j]
-            to_z[i].addmm_(block, z[j])
-            if i != j:
-                to_z[j].addmm_(block.T, z[i])
-        for i in _slices(len(z), ctx.chunk):
-            for k in _slices(len(y), ctx.chunk):
-                block = _exponentials(z[i], y[k], ctx.temperature).mul_(weights[i, None])
-                to_z[i].addmm_(block, y[k])
-                to_y[k].addmm_(block.T, z[i])
+        with torch.autocast(z.device.type, enabled=False):  # as forward, where backward is called within one
+            for i, j in _pairs(len(z), ctx.chunk):
+                block = _exponentials(z[i], z[j], ctx.temperature, is_diagonal=i == j)
+                block *= weights[i, None] + weights[None, j]
+                to_z[i].addmm_(block, z[j])
+                if i != j:
+                    to_z[j].addmm_(block.T, z[i])
+            for i in _slices(len(z), ctx.chunk):
+                for k in _slices(len(y), ctx.chunk):
+                    block = _exponentials(z[i], y[k], ctx.temperature).mul_(weights[i, None])
+                    to_z[i].addmm_(block, y[k])
+                    to_y[k].addmm_(block.T, z[i])
         return to_z, to_y, None, None
 
 
