@@ -29,7 +29,7 @@ from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.training.matching_monitor import matching_errors
 
 SIZES = (1, 4, 16, None)  # scans to learn from; None: all of a fold
-KNN_SIZES = (1, 2, 4)
+KNN_SIZES = (1, 2, 4, 16, None)
 COPIED = 4  # test patients of a fold whose bent copies are looked at
 SETUPS = ("knn", "probing", "fine-tuning", "from_scratch")
 PARTS = (*SETUPS, "torso", "copies", "pair", "report")
