@@ -49,8 +49,8 @@ from; "all" is the 40 or 41 of the other folds. Every training is 300 batches of
 scans (fine-tuning: 100 with the backbone frozen, 200 without) by Adam, whose rate falls to zero by a cosine: for probes
 from 3e-2, the best of 1e-2, 3e-2 and 1e-1 with 4 scans and small on fold 4, which is not tested here; for the others
 from 3e-3, tried there once. That is little: longer training would come further, above all from scratch. Nearest
-neighbours train nothing; they hold at most 8,500 voxels of a scan and 40,000 in all, drawn by chance, so that 16 scans are
-40,000 voxels of more patients, not more voxels.
+neighbours train nothing; they hold at most 8,500 voxels of a scan and 40,000 in all, drawn by chance, so that 16 scans
+are voxels of more patients, not more voxels.
 """
 TORSO = """
 ## (a) Structures of the torso, from one scan to the other
