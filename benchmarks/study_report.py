@@ -106,13 +106,19 @@ def _openkbp(runs: Mapping[str, Results], folder: Path) -> str:
     missing = [row for row in ROWS.values() if not any((row, size) in cells for size in SIZES)]
     text += f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
     everyone = {len(next(iter(r.folds.values()))["split"]["train"]) for n, r in runs.items() if "_all_" in n}
-    curves = {
-        row: {x: float(np.mean(cells[row, size])) for x, size in _places(everyone) if (row, size) in cells}
+    values = {
+        row: {x: cells[row, size] for x, size in _places(everyone) if (row, size) in cells}
         for row in ROWS.values()
+        if row not in missing
     }
-    kept = {row: curve for row, curve in curves.items() if curve}
-    curves_figure(kept, "labelled scans to learn from", "mean Dice", log=True).savefig(folder / "study_dice.png")
-    return text + "\n![Mean Dice against the number of labelled scans](study_dice.png)\n"
+    means = {row: {x: float(np.mean(found)) for x, found in curve.items()} for row, curve in values.items()}
+    spread = {
+        row: {x: _deviation(found) for x, found in curve.items() if len(found) > 1} for row, curve in values.items()
+    }
+    fig = curves_figure(means, "labelled scans to learn from", "mean Dice", spread=spread, log=True)
+    fig.savefig(folder / "study_dice.png")
+    caption = "Mean Dice against the number of labelled scans, ± a standard deviation over seeds"
+    return f"{text}\n![{caption}](study_dice.png)\n"
 
 
 def _torso(runs: Mapping[str, Results]) -> str:
@@ -198,8 +204,12 @@ def _table(cells: Cells, rows: list[str], columns: tuple[str, ...], shape: str) 
 def _cell(values: list[float] | None, shape: str) -> str:
     if not values:
         return ""
-    spread = f" ± {shape.format(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+    spread = f" ± {shape.format(_deviation(values))}" if len(values) > 1 else ""
     return shape.format(float(np.mean(values))) + spread
+
+
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1))
 
 
 def _pair_table(seeds: list[dict[str, list[float]]]) -> str:

@@ -35,3 +35,10 @@ def test_a_curve_passes_through_its_values_and_the_axis_names_each_place():
     assert {line.get_label(): dict(zip(*line.get_data(), strict=True)) for line in axes.lines} == curves
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "40"]
     assert (axes.get_xscale(), axes.get_ylim()[0]) == ("log", 0)
+
+
+def test_a_curve_has_bars_where_a_spread_is_known():
+    curves = {"probe": {1.0: 0.2, 4.0: 0.4}, "from scratch": {4.0: 0.1}}
+    (axes,) = curves_figure(curves, "scans", "Dice", spread={"probe": {4.0: 0.05}}).axes
+    (bars,) = (bar for bar in axes.collections if len(bar.get_segments()))
+    np.testing.assert_allclose(bars.get_segments(), [[[4, 0.35], [4, 0.45]]])

@@ -49,18 +49,26 @@ def loss_figure(steps: Sequence[int], losses: Sequence[float], *, title: str | N
 
 
 def curves_figure(
-    curves: Mapping[str, Mapping[float, float]], x_label: str, y_label: str, *, log: bool = False
+    curves: Mapping[str, Mapping[float, float]],
+    x_label: str,
+    y_label: str,
+    *,
+    spread: Mapping[str, Mapping[float, float]] | None = None,
+    log: bool = False,
 ) -> Figure:
     """A line for each method over the places x where it has a value.
 
     Args:
         curves: method to x to y.
+        spread: method to x to half the length of the bar drawn there; none where it has none.
         log: the x axis is logarithmic, with a tick at each x.
     """
     fig = figure(9.0, 4.2)
     axes = fig.add_subplot()
     for i, (method, curve) in enumerate(curves.items()):
         axes.plot(list(curve), list(curve.values()), color=shade(i), marker="o", linewidth=1.5, label=method)
+        bars = (spread or {}).get(method, {})
+        axes.errorbar(list(bars), [curve[x] for x in bars], list(bars.values()), fmt="none", ecolor=shade(i), capsize=3)
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
     axes.set_ylim(bottom=0)
