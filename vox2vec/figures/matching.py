@@ -16,7 +16,7 @@ LUNG_HU = (-1350.0, 150.0)
 _LUNG_BELOW_HU = -400.0
 _LOWEST = 0.0  # similarity drawn transparent
 _BAR_INCHES = 0.7
-_ROWS = ("source", "target", "similarity in the target")
+_ROWS = ("source", "target", "similarity")
 
 
 def match_figure(
