@@ -47,7 +47,7 @@ def test_auto_stays_with_float32_above_one_percent_of_error(error, patches, monk
     backbone = tiny_backbone((16, 16, 8))
     monkeypatch.setattr(runner_module, "_computes_in_bfloat16", lambda _: True)
     monkeypatch.setattr(runner_module, "relative_error", lambda *_: error)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         run = backbone_runner(backbone, patches, device=CPU)
     assert run(patches)[0].dtype == torch.float32
     assert "above 0.01" in caplog.text

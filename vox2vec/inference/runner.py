@@ -54,9 +54,9 @@ def backbone_runner(
         fast = _compiled(fast, sample.to(device))
     if precision == "auto":
         error = relative_error(fast, exact, sample.to(device))
-        logger.info("bfloat16: relative error %.2g", error)
-        if not error <= WORST_ERROR:
-            logger.warning("bfloat16 changes the features by %.2g (above %.2g): using float32", error, WORST_ERROR)
+        kept = error <= WORST_ERROR
+        logger.info("bfloat16: relative error %.2g%s", error, "" if kept else f", above {WORST_ERROR:g}: using float32")
+        if not kept:
             return exact
     return fast
 
