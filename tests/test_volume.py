@@ -14,6 +14,11 @@ from vox2vec.volume import Volume
 SHAPE = (5, 6, 4)
 
 
+def test_a_volume_shows_itself_in_a_line():
+    volume = Volume(np.zeros((3, 4, 5), np.int16), np.diag([-0.703125, -0.703125, 2.5, 1]))
+    assert repr(volume) == "Volume(3x4x5 voxels of 0.7031x0.7031x2.5 mm, axes LPS, int16)"
+
+
 @given(affine=affines(oblique=True), voxel=st.tuples(*[st.floats(-9, 9)] * 3))
 def test_millimetres_and_voxels_are_inverse(affine, voxel):
     volume = asymmetric(SHAPE, affine)

@@ -46,6 +46,10 @@ class Volume:
         object.__setattr__(self, "image", image)
         object.__setattr__(self, "affine", affine)
 
+    def __repr__(self) -> str:
+        shape, spacing = "x".join(map(str, self.shape)), "x".join(f"{s:.4g}" for s in self.spacing_mm)
+        return f"Volume({shape} voxels of {spacing} mm, axes {self.axis_codes}, {self.image.dtype})"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         x, y, z = self.image.shape

@@ -31,6 +31,13 @@ def test_a_point_has_the_vector_of_the_voxel_that_holds_it(embedding):
     assert centre.shape == (1, embedding.num_channels)
 
 
+def test_it_shows_itself_in_a_line_that_says_what_it_is(embedding):
+    shown = repr(embedding)
+    assert f"{embedding.num_channels} channels on {'x'.join(map(str, embedding.shape))} voxels of 1x1x2 mm" in shown
+    assert embedding.fingerprint in shown
+    assert len(shown) < 120
+
+
 def test_points_outside_are_nan_or_refused_but_never_moved(embedding):
     face = embedding.grid.to_mm([[-0.5, 3, 3], [29.49, 3, 3]])
     assert embedding.at(face).isfinite().all()

@@ -50,6 +50,12 @@ class Embedding:
     recipe: Recipe
     fingerprint: str
 
+    def __repr__(self) -> str:
+        shape, spacing = "x".join(map(str, self.shape)), "x".join(f"{s:g}" for s in self.recipe.spacing_mm)
+        return (
+            f"Embedding({self.num_channels} channels on {shape} voxels of {spacing} mm, by weights {self.fingerprint})"
+        )
+
     @property
     def num_channels(self) -> int:
         """Width of a voxel's vector, 1008 for the released network."""
