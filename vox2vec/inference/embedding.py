@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from vox2vec.geometry import transformed
+from vox2vec.nn.safetensors_file import write_safetensors
 from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 
@@ -153,7 +153,6 @@ class Embedding:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file, by way of a temporary name; `load` reads it back equal."""
-        path = Path(path)
         tensors = {f"level_{i}": _channels_last(level) for i, level in enumerate(self.pyramid)}
         described = {
             "strides": self.strides,
@@ -164,9 +163,7 @@ class Embedding:
             "fingerprint": self.fingerprint,
         }
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "embedding": json.dumps(described)}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors | {"covered": self.covered.contiguous()}, partial, metadata)
-        partial.replace(path)
+        write_safetensors(tensors | {"covered": self.covered.contiguous()}, Path(path), metadata)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Embedding":

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.safetensors_file import write_safetensors
 from vox2vec.recipe import Recipe
 
 FORMAT = "vox2vec-backbone"
@@ -41,7 +41,6 @@ def save_backbone(
     Raises:
         ValueError: a number that `dtype` cannot hold.
     """
-    path = Path(path)
     described = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -49,9 +48,7 @@ def save_backbone(
         "recipe": json.dumps(backbone.recipe.as_dict()),
     }
     tensors = {name: _as(value.detach().cpu(), dtype, name) for name, value in backbone.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {**(metadata or {}), **described})
-    partial.replace(path)
+    write_safetensors(tensors, Path(path), {**(metadata or {}), **described})
 
 
 def backbone_from_file(path: str | PathLike[str]) -> FPN3d:

@@ -7,11 +7,11 @@ from os import PathLike
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
 from vox2vec.nn.pretrained import REPOSITORY_ID, fingerprint, from_hub
+from vox2vec.nn.safetensors_file import write_safetensors
 
 FORMAT = "vox2vec-head"
 FORMAT_VERSION = "1"
@@ -47,7 +47,6 @@ def save_head(
         base_channels, num_scales: of the backbone.
         metadata: further entries, such as the command that trained it.
     """
-    path = Path(path)
     described = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -57,9 +56,7 @@ def save_head(
         "backbone_fingerprint": head.fingerprint,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in head.network.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {**(metadata or {}), **described})
-    partial.replace(path)
+    write_safetensors(tensors, Path(path), {**(metadata or {}), **described})
 
 
 def load_head(source: str | PathLike[str]) -> SegmentationHead:
