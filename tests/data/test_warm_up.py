@@ -127,8 +127,15 @@ def test_dask_workers_store_what_one_process_stores(tmp_path):
 
 
 def test_an_address_without_a_scheduler_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
     monkeypatch.setattr("vox2vec.data.warm_up.DASK_TIMEOUT_S", 1)
     with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        _warm(tmp_path, _source(1), dask="tcp://127.0.0.1:9")
+
+
+def test_dask_that_is_not_installed_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match=r"pip install 'vox2vec\[dask\]'"):
         _warm(tmp_path, _source(1), dask="tcp://127.0.0.1:9")
 
 
