@@ -18,13 +18,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
-from vox2vec.data.deformation import Deformation, draw_deformation, other_scanner
 from vox2vec.data.phantom import phantom
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
 from vox2vec.matching.correlation import correlate
+from vox2vec.matching.deformation import Deformation, draw_deformation, other_scanner
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import match
+from vox2vec.matching.level_weights import learn_level_weights
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import ProjectionHead
 from vox2vec.nn.pretrained import load_backbone
@@ -33,7 +34,6 @@ from vox2vec.preprocessing.intensity import scale_hu
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import Recipe
-from vox2vec.training.level_weights import learn_level_weights
 from vox2vec.volume import Volume
 
 POINTS = 100  # of each copy

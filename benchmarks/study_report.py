@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vox2vec.figures.charts import curves_figure
-from vox2vec.training.matching_monitor import recall
+from vox2vec.matching.recovery import recall
 from vox2vec.training.results import Results
 
 HERE = Path(__file__).parent

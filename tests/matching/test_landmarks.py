@@ -10,7 +10,6 @@ from tests.inference.scans import tiny_backbone
 from vox2vec.data.phantom import phantom
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding, packed
-from vox2vec.inference.nearest import nearest
 from vox2vec.matching import index as index_module
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import AROUND, match, outliers
@@ -40,8 +39,6 @@ def test_the_best_voxel_is_that_of_brute_force(embeddings, slab, monkeypatch):
     at_found = similar[torch.arange(len(vectors)), x, y, z]
     torch.testing.assert_close(at_found, best, rtol=0, atol=1e-6)  # the same voxel, or a tie of rounding
     torch.testing.assert_close(score.double(), best, rtol=0, atol=1e-5)
-    _, one_by_one = nearest(vectors, target, among=target.body)
-    torch.testing.assert_close(score, one_by_one, rtol=0, atol=1e-5)
 
 
 def test_weights_and_a_mask_change_what_is_compared(embeddings):
