@@ -40,7 +40,7 @@ def test_bad_numbers_are_refused(embeddings):
 
 
 def test_slices_without_body_are_refused_in_our_words(embeddings):
-    with pytest.raises(ValueError, match="none of slices 500, 1500, ... of 15 has any; take a smaller every_mm"):
+    with pytest.raises(ValueError, match="none has any from slice 500 on, of 15 in steps of 1000; take"):
         axial_position(*embeddings, every_mm=2000)
     allowed = np.zeros(embeddings[0].shape, bool)
     allowed[:, :, 0] = True

@@ -151,7 +151,7 @@ class Embedder:
 
 
 def embed(
-    scan: Scan,
+    volume: Scan,
     backbone: FPN3d,
     *,
     device: str | torch.device = "auto",
@@ -170,7 +170,7 @@ def embed(
     mode. For many scans keep an `Embedder`, which this calls once; its options are explained there.
 
     Args:
-        scan: in HU, any orientation; the path of one; or a `CachedScan`, prepared already.
+        volume: a scan in HU, any orientation; the path of one; or a `CachedScan`, prepared already.
 
     Returns:
         The embedding, 50 to 60 bytes a voxel of the prepared grid.
@@ -187,7 +187,7 @@ def embed(
         batch_size=batch_size,
         dtype=dtype,
         progress=progress,
-    )(scan)
+    )(volume)
 
 
 class _Levels:

@@ -63,8 +63,8 @@ def axial_position(
             owner.append(z)
     if not drawn:
         raise ValueError(
-            f"a scan must have body in a slice every {every_mm:g} mm, none of slices {step // 2}, {step // 2 + step}, ... "
-            f"of {grid.shape[2]} has any; take a smaller every_mm"
+            f"a scan must have body in a slice every {every_mm:g} mm, none has any from slice {step // 2} on, of "
+            f"{grid.shape[2]} in steps of {step}; take a smaller every_mm"
         )
     vectors = scan.embedding.at(grid.to_mm(np.concatenate(drawn)))
     found, _ = reference.search(vectors)
