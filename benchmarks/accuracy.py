@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
 from vox2vec.data.deformation import Deformation, draw_deformation, other_scanner
 from vox2vec.data.phantom import phantom
+from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
 from vox2vec.matching.correlation import correlate

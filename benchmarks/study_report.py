@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vox2vec.evaluation.results import Results
 from vox2vec.figures.charts import curves_figure
 from vox2vec.training.matching_monitor import recall
-from vox2vec.training.results import Results
 
 HERE = Path(__file__).parent
 NOT_FOUND_MM = 1e4

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.comparison import comparison_table, differences_table, print_table
+from vox2vec.evaluation.comparison import comparison_table, differences_table, print_table
+from vox2vec.evaluation.results import Results, summary
+from vox2vec.evaluation.scores import METRICS
 from vox2vec.figures.charts import dice_figure
-from vox2vec.training.evaluation import METRICS
-from vox2vec.training.results import Results, summary
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:

@@ -12,22 +12,22 @@ from typing import Any
 
 import torch
 
-from vox2vec.cli.comparison import paper_table, print_table
 from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
 from vox2vec.cli.machine import add_machine_arguments, precision_of
-from vox2vec.cli.nearest_fold import Neighbours, run_nearest_fold
-from vox2vec.cli.run_folder import draw, fold_folder, keep_settings, write_results
 from vox2vec.cli.sources import add_cache_arguments
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import labels_in
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import FOLDS, Split, few_shot, published_split, splits_from_file
 from vox2vec.data.warm_up import warm_up
+from vox2vec.evaluation.comparison import paper_table, print_table
+from vox2vec.evaluation.fold import Protocol, run_fold
+from vox2vec.evaluation.nearest_fold import Neighbours, run_nearest_fold
+from vox2vec.evaluation.results import Results, summary
+from vox2vec.evaluation.run_folder import draw, fold_folder, keep_settings, write_results
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import fingerprint, load_backbone
 from vox2vec.recipe import PAPER
-from vox2vec.training.fold import Protocol, run_fold
-from vox2vec.training.results import Results, summary
 
 SOME_FAILED = 1
 SETUPS = ("probing", "fine-tuning", "from_scratch", "knn")

@@ -16,13 +16,13 @@ from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
-from vox2vec.data.splits import Split
+from vox2vec.data.splits import Split, patient_of
+from vox2vec.evaluation.scores import Scores, scores_of
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import KINDS, SegmentationHead, save_head
 from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.datamodule import CountBatches, EndlessData
-from vox2vec.training.evaluation import Scores, scores_of
 from vox2vec.training.segmentation import KeepBest, Segmentation, evaluating, fresh_heads, measure_statistics
 from vox2vec.training.watching import KeepLast
 from vox2vec.volume import Volume
@@ -155,6 +155,7 @@ def finish_fold(
         "skipped": {**dict.fromkeys(sorted(asked - set(entries)), "not in the cache"), **failed},
         "val_dice": val_dice,
         "scores": scores,
+        "patients": {id: patient_of(id) for of_head in scores.values() for id in of_head},
     }
     partial = folder / f"{FOLD}.partial"
     partial.write_text(json.dumps(result, allow_nan=False))
