@@ -24,9 +24,9 @@ def keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
     path = log_dir / _SETTINGS
     told = json.loads(json.dumps(settings))
     if not path.exists():
-        path.write_text(json.dumps(told, indent=1))
+        path.write_text(json.dumps(told, indent=1), encoding="utf-8")
         return
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
     changed = [name for name in told if name not in ("versions", "weights") and told[name] != before.get(name)]
     if changed:
         raise ValueError(
@@ -38,7 +38,7 @@ def keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
 def write_results(log_dir: Path, settings: Mapping[str, Any], names: Mapping[int, str]) -> Results:
     """results.json and summary.csv of all folds that are finished."""
     folds = {
-        path.parent.name.removeprefix("fold_"): json.loads(path.read_text())
+        path.parent.name.removeprefix("fold_"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(log_dir.glob(f"fold_*/{FOLD}"))
     }
     told = json.loads(json.dumps({**settings, "command": sys.argv}))
