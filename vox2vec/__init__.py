@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import Matches, match
@@ -22,6 +22,7 @@ __version__ = version("vox2vec")
 
 __all__ = [
     "PAPER",
+    "Embedder",
     "Embedding",
     "FPN3d",
     "Index",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder
 from vox2vec.matching.correlation import correlate
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import match
@@ -24,12 +24,12 @@ def by_features(backbone: FPN3d, weights: Sequence[float] | None = None) -> Find
     Args:
         weights: of the levels, as of `Index.of`.
     """
+    embedder = Embedder(backbone, progress=False)
     indices: dict[int, tuple[Volume, Index]] = {}  # by identity; the scan is kept, so that no other takes its number
 
     def index(scan: Volume) -> Index:
         if id(scan) not in indices:
-            embedding = embed(scan, backbone, progress=False)
-            indices[id(scan)] = scan, Index.of(embedding, weights=weights, average=True)
+            indices[id(scan)] = scan, Index.of(embedder(scan), weights=weights, average=True)
         return indices[id(scan)][1]
 
     return lambda scan, points, other: match(index(scan), points, index(other)).points_mm

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
@@ -15,8 +13,7 @@ from vox2vec.data.splits import Split
 from vox2vec.evaluation.fold import FOLD, Scored, finish_fold, tested
 from vox2vec.evaluation.scores import scores_of_labels
 from vox2vec.geometry import Box
-from vox2vec.inference.embed import embed_prepared
-from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.embed import Embedder
 from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
@@ -67,17 +64,17 @@ def run_nearest_fold(
     if options.fresh:
         measure_statistics(backbone, LabelledBatches(cache, train, seed=options.seed))
         backbone.eval()
+    embedder = Embedder(backbone, device=options.device, precision=options.precision, progress=False)
     parts = []
     for number, entry in enumerate(train):
-        embedding, body = _embedded(cache, entry, backbone, options)
-        truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
-        parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
+        scan = cache.open(entry)
+        truth = scan.labels(Box((0, 0, 0), entry.shape))
+        parts.append(LabelledVoxels.of(embedder(scan), truth, names, seed=options.seed + number))
     examples = LabelledVoxels.joined(parts, seed=options.seed)
 
     def score(entry: Entry, truth: Volume) -> Scored:
-        embedding, body = _embedded(cache, entry, backbone, options)
         found = labels_by_neighbours(
-            Index.of(embedding, among=body),
+            Index.of(embedder(cache.open(entry))),
             examples,
             neighbours=options.neighbours,
             temperature=options.temperature,
@@ -88,13 +85,3 @@ def run_nearest_fold(
 
     scores, failed = tested(test, source, names, folder, score)
     finish_fold(folder, split, entries, failed, scores)
-
-
-def _embedded(cache: Cache, entry: Entry, backbone: FPN3d, options: Neighbours) -> tuple[Embedding, np.ndarray]:
-    """A cached CT's vectors, and its body."""
-    scan = cache.open(entry)
-    whole = Box((0, 0, 0), entry.shape)
-    body = scan.body(whole)
-    volume = Volume(scan.image_hu(whole), np.array(entry.affine))
-    settings = {"device": options.device, "precision": options.precision}
-    return embed_prepared(volume, body, backbone, progress=False, **settings), body
