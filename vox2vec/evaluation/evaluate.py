@@ -70,10 +70,10 @@ def evaluate(
     Source: METHOD.md section 4.
     """
     protocol = _checked(setup, protocol)
+    cache = _cache_of(cache, backbone)
     chosen = chosen_splits(
         source.ids, split=split, splits=splits, num_val=num_val, train_size=train_size, seed=protocol.seed
     )
-    cache = _cache_of(cache, backbone)
     log_dir = Path(log_dir)
     entries = _cached(cache, source, num_workers, warn)
     names = dict(sorted((source.label_names or labels_in(cache, list(entries.values()))).items()))
