@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.examples import segment_by_examples
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import Matches, match
 from vox2vec.nn.checkpoint import save_backbone
@@ -31,6 +32,7 @@ __all__ = [
     "match",
     "prepare",
     "save_backbone",
+    "segment_by_examples",
     "vox2vec_contrastive",
     "vox2vec_small",
     "vox2vec_vicreg",
