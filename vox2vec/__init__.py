@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.examples import segment_by_examples
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import Matches, match
 from vox2vec.nn.checkpoint import save_backbone
@@ -36,6 +37,7 @@ __all__ = [
     "match",
     "prepare",
     "save_backbone",
+    "segment_by_examples",
     "vox2vec_contrastive",
     "vox2vec_small",
     "vox2vec_vicreg",

@@ -1,5 +1,6 @@
 """The backbone that is asked for; shared by the commands that use vectors."""
 
+from pathlib import Path
 from typing import Any
 
 from vox2vec.nn.fpn import FPN3d
@@ -33,3 +34,14 @@ def backbone_of(weights: str | None) -> FPN3d:
         "ones are neither in the cache nor in reach"
     )
     return vox2vec_small()
+
+
+def check_outputs(*paths: Path | None, endings: tuple[str, ...] = ("",), what: str = "") -> None:
+    """Refuse, before the work, an output whose name has none of the endings or whose folder does not exist."""
+    for path in paths:
+        if path is None:
+            continue
+        if not path.name.endswith(endings):
+            raise ValueError(f"{what} are written as {' or '.join(endings)}, got {path.name}")
+        if not path.resolve().parent.is_dir():
+            raise FileNotFoundError(f"the folder of the output must exist, {path.resolve().parent} does not")
