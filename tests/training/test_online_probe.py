@@ -9,8 +9,8 @@ from tests.data.scans import RECIPE, Made, body, labels_for
 from vox2vec.data.cache import Cache
 from vox2vec.geometry import Box
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.training.heads import one_hot
 from vox2vec.training.online_probe import OnlineProbe
-from vox2vec.training.segmentation import one_hot
 
 
 class _Module(pl.LightningModule):
