@@ -84,7 +84,7 @@ def by_projector(backbone: FPN3d, projector: nn.Module) -> Finder:
     @torch.inference_mode()
     def find(scan: Volume, points: np.ndarray, copy: Volume) -> np.ndarray:
         source, target = (embed(volume, backbone, progress=False) for volume in (scan, copy))
-        places = target.grid.to_mm(np.argwhere(target.has_vector()))
+        places = target.grid.to_mm(np.argwhere(target.body))
         known = source.at(points)
         queries = F.normalize(projector(known.nan_to_num()), dim=1)
         best = torch.full((len(points),), -torch.inf)

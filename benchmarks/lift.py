@@ -21,7 +21,6 @@ from vox2vec.inference.embed import embed
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
-from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.training.matching_monitor import matching_errors, recall
 
@@ -80,10 +79,9 @@ def probed(data, ids: list[str], backbone: FPN3d) -> list[float]:
 
 def _read(data, id: str, backbone: FPN3d) -> tuple[Tensor, np.ndarray]:
     """Vectors (half precision) and labels of all body voxels."""
-    scan = prepare_hu(data.load(id), backbone.recipe)
-    embedding = embed(scan, backbone, overlap=OVERLAP, progress=False, compiled=False)
+    embedding = embed(data.load(id), backbone, overlap=OVERLAP, progress=False, compiled=False)
     labels = data.labels(id).onto(embedding.grid, order=0).image
-    body = np.argwhere(body_mask(scan.onto(embedding.grid).image))
+    body = np.argwhere(embedding.body)
     vectors = embedding.at(embedding.grid.to_mm(body))
     known = vectors.isfinite().all(dim=1)
     return vectors[known].half(), labels[tuple(body[known.numpy()].T)]

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.memory import peak_of
 from benchmarks.timing import seconds_of
-from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.embedding import Embedding, packed
 from vox2vec.inference.nearest import nearest
 from vox2vec.matching.index import Index
 from vox2vec.matching.retrieval import PlaceIndex
@@ -34,8 +34,18 @@ def pyramid() -> Embedding:
         for slab in level:
             slab.copy_(torch.randn(slab.shape, generator=generator))
         levels.append(level.movedim(-1, 0))
-    covered = torch.ones(SHAPE, dtype=torch.bool)
-    return Embedding(tuple(levels), tuple(strides), SHAPE, np.diag([1.0, 1, 2, 1]), covered, (1, 1, 1), PAPER, "random")
+    everywhere = np.ones(SHAPE, bool)
+    return Embedding(
+        pyramid=tuple(levels),
+        strides=tuple(strides),
+        shape=SHAPE,
+        affine=np.diag([1.0, 1, 2, 1]),
+        covered=torch.from_numpy(everywhere),
+        covered_stride=(1, 1, 1),
+        packed_body=packed(everywhere),
+        recipe=PAPER,
+        fingerprint="random",
+    )
 
 
 def rows() -> Iterator[tuple[str, ...]]:

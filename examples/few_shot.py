@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import vox2vec
-from vox2vec.inference.embed import embed_prepared
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
-from vox2vec.preprocessing.body import body_mask
-from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.labels import read_labels
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -24,14 +21,12 @@ arguments = parser.parse_args()
 
 backbone = vox2vec.load_backbone(arguments.weights)
 scan, labelled = (vox2vec.load_volume(path) for path in (arguments.scan, arguments.labelled))
-prepared = [prepare_hu(volume, backbone.recipe) for volume in (scan, labelled)]
-bodies = [body_mask(volume.image) for volume in prepared]
-embeddings = [embed_prepared(volume, body, backbone) for volume, body in zip(prepared, bodies, strict=True)]
+embeddings = [vox2vec.embed(volume, backbone) for volume in (scan, labelled)]
 
 truth = read_labels(arguments.labels).onto(embeddings[1].grid, order=0, fill=0).image
 names = {int(number): f"label {number}" for number in np.unique(truth) if number}
-examples = LabelledVoxels.joined([LabelledVoxels.of(embeddings[1], truth, bodies[1], names)])
-found = labels_by_neighbours(vox2vec.Index.of(embeddings[0], among=bodies[0]), examples)
+examples = LabelledVoxels.joined([LabelledVoxels.of(embeddings[1], truth, names)])
+found = labels_by_neighbours(vox2vec.Index.of(embeddings[0]), examples)
 labels = vox2vec.Volume(found, embeddings[0].affine).onto(scan, order=0, fill=0)
 labels.save("labels.nii.gz")
 for number, name in names.items():

@@ -4,7 +4,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import Matches, match
@@ -31,6 +31,7 @@ __version__ = _version()
 
 __all__ = [
     "PAPER",
+    "Embedder",
     "Embedding",
     "FPN3d",
     "Index",

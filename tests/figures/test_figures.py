@@ -56,8 +56,8 @@ def test_an_oblique_scan_is_drawn_upright():
         assert abs(_value(fig.axes[0], place) - _value(expected.axes[0], place)) < 150
 
 
-def test_principal_components_level_by_level_equal_those_of_the_whole_vectors(scan, embedding):
-    components, body = principal_components(embedding, scan, sample=10**9)
+def test_principal_components_level_by_level_equal_those_of_the_whole_vectors(embedding):
+    components, body = principal_components(embedding, sample=10**9), embedding.body
     places = embedding.grid.to_mm(np.argwhere(body))
     vectors = embedding.at(places).double()
     centred = vectors - vectors.mean(dim=0)
@@ -77,16 +77,18 @@ def test_the_pca_figure_colours_the_body_and_only_it(scan, embedding):
     overlay = fig.axes[3].images[1].get_array()
     assert overlay.shape[-1] == 4
     assert np.unique(overlay[..., 3]).tolist() == pytest.approx([0, 0.8])
+    drawn = overlay[..., 3] > 0
+    assert any(np.array_equal(drawn, embedding.body[:, :, z].T) for z in range(embedding.shape[2]))
     coloured = overlay[overlay[..., 3] > 0][:, :3]
     assert coloured.min() < 0.1
     assert coloured.max() > 0.9
 
 
 def test_the_similarity_figure_is_brightest_at_the_marked_point(scan, embedding):
-    point = embedding.grid.to_mm([14, 12, 9])
+    column, row, z = np.argwhere(embedding.body)[3000]
+    point = embedding.grid.to_mm([column, row, z])
     fig = similarity_figure(embedding, scan, point)
     overlay = np.asarray(fig.axes[3].images[1].get_array())
-    row, column = 12, 14
     assert overlay[row, column, :3].sum() == pytest.approx(overlay[..., :3].sum(axis=-1).max())
     (cross,) = (line for line in fig.axes[3].lines if line.get_marker() == "+")
     assert (cross.get_xdata()[0], cross.get_ydata()[0]) == tuple(point[:2])

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 import vox2vec.inference.embed as embed_module
 from tests.inference.scans import blob, tiny_backbone
-from vox2vec.inference.embed import embed
+from vox2vec.data.cache import Cache
+from vox2vec.data.phantom import phantom
+from vox2vec.data.sources.phantoms import Phantoms
+from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.windows import Windows
 from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.intensity import scale_hu
@@ -114,6 +117,58 @@ def test_a_backbone_in_train_mode_is_used_in_eval_mode_and_left_as_it_was():
     for name, value in backbone.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     torch.testing.assert_close(embedding.pyramid[0], expected.pyramid[0], rtol=0, atol=0)
+
+
+def test_the_body_travels_with_the_vectors():
+    scan, backbone = blob((24, 20, 10), 2), tiny_backbone((16, 16, 8))
+    embedding = embed(scan, backbone, **EXACT)
+    np.testing.assert_array_equal(embedding.body, body_mask(prepare_hu(scan, backbone.recipe).image))
+
+
+def test_a_cached_scan_gives_what_its_volume_gives(tmp_path):
+    scan, backbone = phantom(0, spacing_mm=(9, 9, 9)), tiny_backbone((16, 16, 8), spacing_mm=(9.0, 9.0, 9.0))
+    cache = Cache(tmp_path, backbone.recipe, table=True)
+    entry = cache.store(Phantoms(1, spacing_mm=(9, 9, 9)), Phantoms(1, spacing_mm=(9, 9, 9)).ids[0])
+    one, other = embed(cache.open(entry), backbone, **EXACT), embed(scan.volume, backbone, **EXACT)
+    np.testing.assert_array_equal(one.body, other.body)
+    np.testing.assert_allclose(one.affine, other.affine)
+    for a, b in zip(one.pyramid, other.pyramid, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-3)  # the cache rounds to whole HU
+    with pytest.raises(ValueError, match=r"must lie on the grid of the weights, \(1.0, 1.0, 2.0\) mm, got"):
+        embed(cache.open(entry), tiny_backbone((16, 16, 8)), **EXACT)
+
+
+def test_an_embedder_gives_many_scans_what_embed_gives_each_and_tries_bfloat16_once(monkeypatch):
+    backbone, made = tiny_backbone((16, 16, 8)), []
+    runner = embed_module.backbone_runner
+    monkeypatch.setattr(embed_module, "backbone_runner", lambda *a, **k: made.append(1) or runner(*a, **k))
+    embedder = Embedder(backbone, **EXACT)
+    for scan in (blob((24, 20, 10), 2), blob((17, 30, 12), 3)):
+        found = embedder(scan)
+        for a, b in zip(found.pyramid, embed(scan, backbone, **EXACT).pyramid, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert len(made) == 3  # one for the embedder, one for each call of embed
+
+
+def test_values_beyond_float16_are_kept_in_bfloat16_or_refused_by_level(caplog):
+    scan, backbone = blob((20, 20, 10), 2), tiny_backbone((16, 16, 8))
+    with torch.no_grad():
+        for module in backbone.right_blocks[-1].modules():
+            if isinstance(module, torch.nn.Conv3d):
+                module.weight.mul_(1e4)
+    exact = embed(scan, backbone, **EXACT)
+    assert exact.pyramid[0].abs().max() > torch.finfo(torch.float16).max
+    found = embed(scan, backbone, **EXACT | {"dtype": None})
+    assert [level.dtype for level in found.pyramid] == [torch.bfloat16, *[torch.float16] * 3]
+    torch.testing.assert_close(found.pyramid[0].float(), exact.pyramid[0], rtol=1e-2, atol=1e-2)
+    assert "level 0 has values up to" in caplog.text
+    assert found.at(found.grid.to_mm(np.argwhere(found.body))).isfinite().all()
+    with pytest.raises(ValueError, match=r"level 0 has values up to .* take dtype=torch.bfloat16 or torch.float32"):
+        embed(scan, backbone, **EXACT | {"dtype": torch.float16})
+    with torch.no_grad():
+        backbone.right_blocks[-1].apply(lambda m: m.weight.fill_(torch.nan) if hasattr(m, "weight") else None)
+    with pytest.raises(ValueError, match="level 0 of the network gives NaN or infinity"):
+        embed(scan, backbone, **EXACT)
 
 
 def test_the_backbones_recipe_prepares_the_scan():

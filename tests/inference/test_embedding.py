@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.inference.scans import blob, tiny_backbone
@@ -98,7 +99,30 @@ def test_a_saved_embedding_is_read_back_equal(embedding, tmp_path):
     assert (read.fingerprint, read.covered_stride) == (embedding.fingerprint, embedding.covered_stride)
     np.testing.assert_array_equal(read.affine, embedding.affine)
     torch.testing.assert_close(read.covered, embedding.covered)
+    np.testing.assert_array_equal(read.body, embedding.body)
+    assert 0 < embedding.body.mean() < 1
     assert [p.name for p in tmp_path.iterdir()] == ["scan.safetensors"]
+
+
+def test_in_a_file_of_the_first_format_the_body_is_what_windows_saw(embedding, tmp_path):
+    partly = replace(embedding, covered=embedding.covered.clone())
+    partly.covered[0] = False
+    partly.save(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", framework="pt") as file:
+        metadata = {**file.metadata(), "format_version": "1"}
+    tensors = load_file(tmp_path / "new.safetensors")
+    del tensors["body"]
+    save_file(tensors, tmp_path / "old.safetensors", metadata)
+    read = Embedding.load(tmp_path / "old.safetensors")
+    np.testing.assert_array_equal(read.body, partly.has_vector())
+    assert 0 < read.body.mean() < 1
+
+
+def test_points_are_in_the_body_where_the_voxel_that_holds_them_is(embedding):
+    voxels = np.argwhere(np.ones(embedding.shape))
+    points = embedding.grid.to_mm(voxels + 0.3)
+    np.testing.assert_array_equal(embedding.in_body(points), embedding.body.ravel())
+    assert embedding.in_body([[999, 0, 0], [np.nan] * 3]).tolist() == [False, False]
 
 
 def test_files_that_are_no_embedding_are_refused_by_name(embedding, tmp_path):
@@ -117,7 +141,7 @@ def test_files_that_are_no_embedding_are_refused_by_name(embedding, tmp_path):
     tensors = load_file(path)
     described = json.dumps({"strides": []})
     save_file(tensors, path, {"format": "vox2vec-embedding", "format_version": "99", "embedding": described})
-    with pytest.raises(ValueError, match="has format version 99, this vox2vec reads version 1"):
+    with pytest.raises(ValueError, match="has format version 99, this vox2vec reads versions 1 and 2"):
         Embedding.load(path)
 
 

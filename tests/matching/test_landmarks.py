@@ -1,10 +1,15 @@
 """Points found in another scan: equal to comparing every vector, honest about what cannot be found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from vox2vec.inference.embedding import Embedding
+from tests.inference.scans import tiny_backbone
+from vox2vec.data.phantom import phantom
+from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import Embedding, packed
 from vox2vec.inference.nearest import nearest
 from vox2vec.matching import index as index_module
 from vox2vec.matching.index import Index
@@ -16,7 +21,8 @@ AFFINE = np.array([[2.0, 0, 0, -30], [0, 2, 0, 12], [0, 0, 3, 100], [0, 0, 0, 1]
 
 
 def _points(embedding, count=40, seed=0):
-    return embedding.grid.to_mm(np.random.default_rng(seed).integers(0, embedding.shape, (count, 3)))
+    """Of the body."""
+    return embedding.grid.to_mm(np.random.default_rng(seed).permutation(np.argwhere(embedding.body))[:count])
 
 
 @pytest.mark.parametrize("slab", [2**25, 2**12])
@@ -28,12 +34,13 @@ def test_the_best_voxel_is_that_of_brute_force(embeddings, slab, monkeypatch):
     every = target.at(target.grid.to_mm(np.argwhere(np.ones(target.shape))))
     similar = torch.nn.functional.cosine_similarity(vectors.double()[:, None], every.double()[None], dim=2)
     similar = similar.nan_to_num(nan=-2).reshape(len(vectors), *target.shape)
+    similar[:, ~torch.from_numpy(target.body)] = -2  # air is no place
     best = similar.flatten(1).max(dim=1).values
     x, y, z = voxels.T
     at_found = similar[torch.arange(len(vectors)), x, y, z]
     torch.testing.assert_close(at_found, best, rtol=0, atol=1e-6)  # the same voxel, or a tie of rounding
     torch.testing.assert_close(score.double(), best, rtol=0, atol=1e-5)
-    _, one_by_one = nearest(vectors, target)
+    _, one_by_one = nearest(vectors, target, among=target.body)
     torch.testing.assert_close(score, one_by_one, rtol=0, atol=1e-5)
 
 
@@ -81,9 +88,10 @@ def test_looking_back_is_a_match_of_the_match(embeddings):
 
 def test_points_without_a_vector_get_a_status_and_no_guess(embeddings):
     source, target = embeddings
-    covered = source.covered.clone()
-    covered[0] = False
-    partly = Embedding(**{**vars(source), "covered": covered})
+    body = np.ones(source.shape, bool)
+    body[:4] = False  # windows saw it all the same
+    assert source.has_vector()[:4].all()
+    partly = replace(source, packed_body=packed(body))
     inside, air, outside = source.grid.to_mm([[20, 10, 8], [0, 10, 8], [-9, 10, 8]])
     found = match(partly, [air, inside, outside, [np.nan] * 3], target)
     assert found.status == ["outside the body", "matched", "outside the scan", "outside the scan"]
@@ -101,7 +109,7 @@ def _smooth(shift):
     level = torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)])).float()
     return Embedding(
         (level,), ((1, 1, 1),), (24, 20, 16), AFFINE, torch.ones(24, 20, 16, dtype=torch.bool), (1, 1, 1),
-        Recipe(spacing_mm=(2, 2, 3)), "made",
+        packed(np.ones((24, 20, 16), bool)), Recipe(spacing_mm=(2, 2, 3)), "made",
     )  # fmt: skip
 
 
@@ -121,7 +129,7 @@ def test_the_refined_match_is_the_best_interpolated_vector_around_the_best_voxel
     found = match(source, points, target)
     queries = embeddings[0].averaged().between(points)
     voxels, _ = target.search(source.embedding.at(points))
-    places = np.argwhere(np.ones(embeddings[1].shape))
+    places = np.argwhere(embeddings[1].body)
     every = embeddings[1].averaged().between(embeddings[1].grid.to_mm(places))
     for query, voxel, point, score in zip(queries, voxels.numpy(), found.points_mm, found.score, strict=True):
         near = np.abs(places - voxel).max(axis=1) <= AROUND
@@ -177,3 +185,15 @@ def test_an_empty_mask_is_refused(embeddings):
     source, _ = embeddings
     with pytest.raises(ValueError, match="no voxel that may be found"):
         Index.of(source, among=np.zeros(source.shape, bool))
+
+
+def test_points_in_the_air_around_the_patient_are_not_matched():
+    """They were, since a window sees the air beside the body too."""
+    patient, backbone = phantom(0, spacing_mm=(6, 6, 6)), tiny_backbone((16, 16, 8), spacing_mm=(6.0, 6.0, 6.0))
+    scan = embed(patient.volume, backbone, precision="32", device="cpu", progress=False)
+    air = np.random.default_rng(0).permutation(np.argwhere(~scan.body & scan.has_vector()))[:200]
+    assert len(air) == 200
+    found = match(scan, scan.grid.to_mm(air), scan)
+    assert set(found.status) == {"outside the body"}
+    assert np.isnan(found.points_mm).all()
+    assert not found.mutual.any()

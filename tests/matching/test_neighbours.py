@@ -24,12 +24,11 @@ def labels(embeddings):
 
 @pytest.fixture(scope="module")
 def examples(embeddings, labels):
-    body = np.ones(labels.shape, bool)
-    return LabelledVoxels.of(embeddings[0], labels, body, NAMES, per_structure=40, of_body=90)
+    return LabelledVoxels.of(embeddings[0], labels, NAMES, per_structure=40, of_body=90)
 
 
 def _body(embedding):
-    body = embedding.has_vector()
+    body = embedding.body
     body[:4, 5:, ::3] = False
     return body
 
@@ -83,16 +82,16 @@ def test_smoothing_by_slabs_is_that_of_the_whole(embeddings, examples, slab, smo
 
 def test_a_scan_finds_its_own_labels(embeddings, labels):
     source = embeddings[0]
-    body = source.has_vector()
-    every = LabelledVoxels.of(source, labels, body, NAMES, per_structure=10**6, of_body=10**6)
+    body = source.body
+    every = LabelledVoxels.of(source, labels, NAMES, per_structure=10**6, of_body=10**6)
     assert (every.stands_for == 1).all()
-    found = labels_by_neighbours(Index.of(source, among=body), every, neighbours=1, smoothing_mm=0)
+    found = labels_by_neighbours(Index.of(source), every, neighbours=1, smoothing_mm=0)
     assert found.dtype == np.uint8
     assert (found == np.where(body, labels, 0)).mean() > 0.99  # vectors on both sides of a border may be equal
 
 
 def test_drawn_voxels_stand_for_those_that_were_left_out(embeddings, labels, examples):
-    usable = embeddings[0].has_vector()
+    usable = embeddings[0].body
     for number, label in enumerate((0, *NAMES)):
         mine = examples.classes == number
         assert int(mine.sum()) == (90 if label == 0 else 40)
@@ -105,22 +104,20 @@ def test_drawn_voxels_stand_for_those_that_were_left_out(embeddings, labels, exa
 
 
 def test_a_label_without_a_name_is_body(embeddings, labels):
-    body = np.ones(labels.shape, bool)
-    only = LabelledVoxels.of(embeddings[0], labels, body, {3: "left"}, per_structure=10**6, of_body=10**6)
-    usable = embeddings[0].has_vector()
+    only = LabelledVoxels.of(embeddings[0], labels, {3: "left"}, per_structure=10**6, of_body=10**6)
+    usable = embeddings[0].body
     assert int((only.classes == 0).sum()) == int((usable & (labels != 3)).sum())
 
 
 def test_what_cannot_be_voted_on_is_refused(embeddings, labels, examples, unchecked_shapes):
-    body = np.ones(labels.shape, bool)
-    with pytest.raises(ValueError, match="labels and body must be"):
-        LabelledVoxels.of(embeddings[1], labels, body, NAMES)
-    none = LabelledVoxels.of(embeddings[0], np.zeros_like(labels), body, NAMES)
+    with pytest.raises(ValueError, match="labels must be on the prepared grid"):
+        LabelledVoxels.of(embeddings[1], labels, NAMES)
+    none = LabelledVoxels.of(embeddings[0], np.zeros_like(labels), NAMES)
     with pytest.raises(ValueError, match="none of the structures stands in the labels: left, right"):
         LabelledVoxels.joined([none])
     with pytest.raises(ValueError, match="at least one labelled scan"):
         LabelledVoxels.joined([])
-    other = LabelledVoxels.of(embeddings[0], labels, body, {3: "spleen"})
+    other = LabelledVoxels.of(embeddings[0], labels, {3: "spleen"})
     with pytest.raises(ValueError, match="name the same structures"):
         LabelledVoxels.joined([examples, other])
     index = Index.of(embeddings[1])

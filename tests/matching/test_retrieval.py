@@ -1,11 +1,14 @@
 """The most similar places of many CTs: equal to looking at every vector, whole after a kill, of one network only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.inference.scans import blob, tiny_backbone
 from vox2vec.inference.embed import embed
+from vox2vec.inference.embedding import packed
 from vox2vec.matching import retrieval as module
 from vox2vec.matching.retrieval import PlaceIndex
 
@@ -23,7 +26,7 @@ def embeddings():
 def index(embeddings, tmp_path):
     index = PlaceIndex(tmp_path, embeddings["a"].fingerprint, every_mm=4)
     for key, embedding in embeddings.items():
-        index.add(key, embedding, embedding.has_vector())
+        index.add(key, embedding)
     return index
 
 
@@ -66,10 +69,10 @@ def test_a_ct_is_in_the_index_whole_or_not_at_all(embeddings, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(module.json, "dumps", killed)
         with pytest.raises(KeyboardInterrupt):
-            index.add("a", embeddings["a"], embeddings["a"].has_vector())
+            index.add("a", embeddings["a"])
     assert "a" not in index
     assert index.keys == []
-    index.add("a", embeddings["a"], embeddings["a"].has_vector())
+    index.add("a", embeddings["a"])
     assert index.keys == PlaceIndex(tmp_path, embeddings["a"].fingerprint, every_mm=4).keys == ["a"]
     assert PlaceIndex(tmp_path, "another network", every_mm=4).keys == []
 
@@ -77,9 +80,9 @@ def test_a_ct_is_in_the_index_whole_or_not_at_all(embeddings, tmp_path, monkeypa
 def test_what_cannot_be_indexed_or_asked_is_refused(embeddings, index, tmp_path):
     embedding = embeddings["a"]
     with pytest.raises(ValueError, match="the embedding of"):
-        PlaceIndex(tmp_path, "other").add("a", embedding, embedding.has_vector())
+        PlaceIndex(tmp_path, "other").add("a", embedding)
     with pytest.raises(ValueError, match="no body voxel on a lattice"):
-        index.add("d", embedding, np.zeros(embedding.shape, bool))
+        index.add("d", replace(embedding, packed_body=packed(np.zeros(embedding.shape, bool))))
     with pytest.raises(ValueError, match="holds NaN"):
         index.search(torch.full((embedding.num_channels,), torch.nan))
     with pytest.raises(ValueError, match=r"the vector must be"):

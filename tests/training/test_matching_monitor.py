@@ -12,8 +12,9 @@ from scipy.ndimage import gaussian_filter
 from tests.data.scans import RECIPE, body, stored
 from vox2vec.data.datasets import PairBatches
 from vox2vec.data.deformation import BentPair, draw_deformation
-from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.embedding import Embedding, packed
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.preprocessing.body import body_mask
 from vox2vec.training import matching_monitor as module
 from vox2vec.training.datamodule import CountBatches, EndlessData
 from vox2vec.training.matching_monitor import MatchingMonitor, matching_errors, recall
@@ -57,12 +58,13 @@ def test_the_truth_is_where_the_deformation_says(monkeypatch):
         pyramid = torch.from_numpy(np.concatenate([places / 100, np.ones((*volume.shape, 1))], axis=-1)).movedim(-1, 0)
         one = (1, 1, 1)
         everywhere = torch.ones(volume.shape, dtype=torch.bool)
-        return Embedding((pyramid,), (one,), volume.shape, volume.affine, everywhere, one, RECIPE, "")
+        of_copy = packed(body_mask(bent.copy.image))
+        return Embedding((pyramid,), (one,), volume.shape, volume.affine, everywhere, one, of_copy, RECIPE, "")
 
     scan = embedded(points)
     for follows, median in ((True, (0, 3)), (False, (3, 100))):
         pair = iter([scan, embedded(drawn.source_mm(points) if follows else points)])
-        monkeypatch.setattr(module, "embed", lambda *_, pair=pair, **__: next(pair))
+        monkeypatch.setattr(module, "Embedder", lambda *_, pair=pair, **__: lambda scan: next(pair))
         errors, _ = matching_errors(bent, _backbone(), num_points=50)
         assert median[0] <= np.median(errors) <= median[1]
 

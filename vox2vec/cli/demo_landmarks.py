@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from vox2vec.data.phantom import Phantom
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder
 from vox2vec.matching.correlation import correlate
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import match
@@ -36,10 +36,8 @@ def landmark_errors(
     bodies = [body_mask(scan.image, body_hu=recipe.body_hu) for scan in scans]
     found: dict[str, list[np.ndarray]] = {}
     for name, network in networks.items():
-        indices = [
-            Index.of(embed(patient.volume, network, progress=False), among=body, average=True)
-            for patient, body in zip(patients, bodies, strict=True)
-        ]
+        embedder = Embedder(network, progress=False)
+        indices = [Index.of(embedder(patient.volume), average=True) for patient in patients]
         found[name] = [match(indices[a], places[a], indices[b]).points_mm for a, b in pairs]
     windowed = [Volume(scale_hu(scan.image, recipe.window_hu), scan.affine) for scan in scans]
     for radius in CORRELATION_RADII_MM:

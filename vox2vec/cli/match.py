@@ -8,14 +8,11 @@ import numpy as np
 
 from vox2vec.cli.prepared import add_weights_arguments, backbone_of
 from vox2vec.figures.matching import match_figure
-from vox2vec.inference.embed import embed
-from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.embed import Embedder
 from vox2vec.matching.index import Index, checked_weights
 from vox2vec.matching.landmarks import MATCHED, match
-from vox2vec.nn.fpn import FPN3d
 from vox2vec.reading.load import load_volume
 from vox2vec.reading.points import Points, read_points, write_points
-from vox2vec.volume import Volume
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -64,7 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     backbone = backbone_of(arguments.weights)
     weights = checked_weights(arguments.level_weights, backbone.num_scales)
     volumes = load_volume(arguments.source), load_volume(arguments.target)
-    source, target = (_embedded(volume, backbone, arguments) for volume in volumes)
+    embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
+    source, target = (embedder(volume) for volume in volumes)
     index, other = (Index.of(one, weights=weights, average=True) for one in (source, target))
     found = match(index, points.points_mm, other, mutual_mm=arguments.mutual)
     told = {
@@ -98,10 +96,6 @@ def run(arguments: argparse.Namespace) -> None:
             path = arguments.figure / f"match_{i + 1:03d}.png"
             figure.savefig(path)
             print(path)
-
-
-def _embedded(volume: Volume, backbone: FPN3d, arguments: argparse.Namespace) -> Embedding:
-    return embed(volume, backbone, device=arguments.device, precision=arguments.precision)
 
 
 def _told(value: float, digits: int) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox2vec.cli.prepared import embedded_entry
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split
 from vox2vec.geometry import Box
+from vox2vec.inference.embed import Embedder
 from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
@@ -64,17 +64,17 @@ def run_nearest_fold(
     if options.fresh:
         measure_statistics(backbone, LabelledBatches(cache, train, seed=options.seed))
         backbone.eval()
+    embedder = Embedder(backbone, device=options.device, precision=options.precision, progress=False)
     parts = []
     for number, entry in enumerate(train):
-        embedding, body = embedded_entry(cache, entry, backbone, device=options.device, precision=options.precision)
-        truth = cache.open(entry).labels(Box((0, 0, 0), entry.shape))
-        parts.append(LabelledVoxels.of(embedding, truth, body, names, seed=options.seed + number))
+        scan = cache.open(entry)
+        truth = scan.labels(Box((0, 0, 0), entry.shape))
+        parts.append(LabelledVoxels.of(embedder(scan), truth, names, seed=options.seed + number))
     examples = LabelledVoxels.joined(parts, seed=options.seed)
 
     def score(entry: Entry, truth: Volume) -> Scored:
-        embedding, body = embedded_entry(cache, entry, backbone, device=options.device, precision=options.precision)
         found = labels_by_neighbours(
-            Index.of(embedding, among=body),
+            Index.of(embedder(cache.open(entry))),
             examples,
             neighbours=options.neighbours,
             temperature=options.temperature,

@@ -5,8 +5,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.prepared import add_weights_arguments, backbone_of, embedded
+from vox2vec.cli.prepared import add_weights_arguments, backbone_of
 from vox2vec.figures.position import position_figure
+from vox2vec.inference.embed import Embedder
 from vox2vec.matching.index import Index
 from vox2vec.matching.position import axial_position
 from vox2vec.reading.load import load_volume
@@ -36,9 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"the folder of the output must exist, {path.resolve().parent} does not")
     backbone = backbone_of(arguments.weights)
     volumes = load_volume(arguments.scan), load_volume(arguments.reference)
-    scan, reference = (
-        Index.of(embedding, among=body) for embedding, body in (embedded(v, backbone, arguments) for v in volumes)
-    )
+    embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
+    scan, reference = (Index.of(embedder(volume)) for volume in volumes)
     curve = axial_position(scan, reference, every_mm=arguments.every)
     with arguments.output.open("w", newline="") as file:
         writer = csv.writer(file)

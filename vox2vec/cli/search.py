@@ -10,10 +10,11 @@ import numpy as np
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vox2vec.cli.prepared import add_weights_arguments, backbone_of, embedded, embedded_entry
+from vox2vec.cli.prepared import add_weights_arguments, backbone_of
 from vox2vec.data.cache import Cache
 from vox2vec.figures.retrieval import retrieval_figure
 from vox2vec.geometry import Box
+from vox2vec.inference.embed import Embedder
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.retrieval import PlaceIndex
 from vox2vec.nn.pretrained import fingerprint
@@ -61,18 +62,15 @@ def run(arguments: argparse.Namespace) -> None:
             f"--spacing {' '.join(f'{s:g}' for s in backbone.recipe.spacing_mm)}"
         )
     volume = load_volume(arguments.scan)
-    asked, _ = embedded(volume, backbone, arguments)
-    vector = _vector(asked, arguments)
+    embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
+    vector = _vector(embedder(volume), arguments)
     index = PlaceIndex(
         arguments.index_dir or arguments.cache_dir / "index", fingerprint(backbone), every_mm=arguments.every
     )
     missing = [key for key in entries if key not in index]
     for key in tqdm(missing, desc="indexing", unit="CT", disable=None if missing else True):
         try:
-            embedding, body = embedded_entry(
-                cache, entries[key], backbone, device=arguments.device, precision=arguments.precision
-            )
-            index.add(key, embedding, body)
+            index.add(key, embedder(cache.open(entries[key])))
         except (ValueError, OSError) as error:
             print(f"left out: {entries[key].id}: {error}", file=sys.stderr)
     found = index.search(vector, count=arguments.count, among=set(entries))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vox2vec.cli.labelled import read_names
-from vox2vec.cli.prepared import backbone_of, embedded
+from vox2vec.cli.prepared import backbone_of
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.source import ListedSource
+from vox2vec.inference.embed import Embedder
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
@@ -85,14 +86,15 @@ def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, st
         raise ValueError(f"{arguments.examples} must hold scans with labels, SCAN_labels.nii.gz beside SCAN.nii.gz")
     truths = {id: _labels(examples, id) for id in examples.ids}
     names = read_names(arguments.names) if arguments.names else (examples.label_names or _all_labels(truths.values()))
+    embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
     parts = []
     for i, (id, truth) in enumerate(truths.items()):
-        embedding, body = embedded(examples.load(id), backbone, arguments)
+        embedding = embedder(examples.load(id))
         labels = truth.onto(embedding.grid, order=0, fill=0).image
-        parts.append(LabelledVoxels.of(embedding, labels, body, names, seed=i))
+        parts.append(LabelledVoxels.of(embedding, labels, names, seed=i))
     print(f"{len(parts)} labelled scans: {', '.join(truths)}")
-    embedding, body = embedded(volume, backbone, arguments)
-    found = labels_by_neighbours(Index.of(embedding, among=body), LabelledVoxels.joined(parts))
+    embedding = embedder(volume)
+    found = labels_by_neighbours(Index.of(embedding), LabelledVoxels.joined(parts))
     return Volume(found, embedding.affine).onto(volume, order=0, fill=0), names
 
 

@@ -13,6 +13,7 @@ from vox2vec.data.entry import Entry
 from vox2vec.geometry import Box
 from vox2vec.reading.values import AIR_HU
 from vox2vec.recipe import Recipe
+from vox2vec.volume import Volume
 
 BLOCK = (64, 64, 32)
 """Voxels of the blocks whose body voxels are counted, for drawing one of them all without reading the whole mask."""
@@ -38,6 +39,11 @@ class CachedScan:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.entry.shape
+
+    def prepared(self) -> tuple[Volume, Bool[np.ndarray, "x y z"]]:
+        """The whole CT in HU on its prepared grid, and its body; `vox2vec.embed` takes them."""
+        whole = Box((0, 0, 0), self.shape)
+        return Volume(self.image_hu(whole), np.array(self.entry.affine)), self.body(whole)
 
     def image_hu(self, box: Box) -> Int16[np.ndarray, "x y z"]:
         return _read(self._image, box, AIR_HU)

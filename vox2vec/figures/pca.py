@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float32
 from matplotlib.figure import Figure
 
-from vox2vec.figures.slices import overlay_figure, upright
+from vox2vec.figures.slices import middle_of, overlay_figure
 from vox2vec.inference.embedding import Embedding
-from vox2vec.recipe import PAPER
 from vox2vec.volume import Volume
 
 _OPACITY = 0.8
@@ -33,32 +32,31 @@ def pca_figure(
         point_mm: RAS+ millimetres (3,) that the slices pass through; by default the middle of the body.
     """
     chosen = replace(embedding, pyramid=embedding.pyramid[:levels], strides=embedding.strides[:levels])
-    components, body = principal_components(chosen, volume)
+    components = principal_components(chosen)
+    body = embedding.body & embedding.has_vector()
     colours = np.empty((*body.shape, 4), np.float32)
     for channel, component in enumerate(components):
         quantiles = np.quantile(component[body], _RANKS)
         colours[..., channel] = np.interp(component, quantiles, _RANKS)
     colours[..., 3] = _OPACITY * body
-    return overlay_figure(volume, colours, embedding.grid, point_mm=point_mm, title=title)
+    point = middle_of(body, embedding.grid) if point_mm is None else point_mm
+    return overlay_figure(volume, colours, embedding.grid, point_mm=point, title=title)
 
 
 def principal_components(
-    embedding: Embedding, volume: Volume, *, num: int = 3, sample: int = 20_000, seed: int = 0
-) -> tuple[Float32[np.ndarray, "num x y z"], np.ndarray]:
-    """Projections of every voxel on the first principal axes, and the mask of body voxels they were fitted to.
+    embedding: Embedding, *, num: int = 3, sample: int = 20_000, seed: int = 0
+) -> Float32[np.ndarray, "num x y z"]:
+    """Projections of every voxel on the first principal axes of the body's vectors.
 
     Each level is centred and scaled to the same total variance first, else the coarse levels, which have most of the
     channels, drown the fine ones. Axes point to where their largest coefficient is positive.
 
     Args:
-        volume: the scan that was embedded, HU; its voxels of at least -500 HU are the body.
         sample: body voxels drawn for the fit.
     """
-    body = upright(volume).onto(embedding.grid).image >= PAPER.body_hu
-    voxels = np.argwhere(body)
+    voxels = np.argwhere(embedding.body & embedding.has_vector())
     drawn = np.random.default_rng(seed).choice(len(voxels), min(sample, len(voxels)), replace=False)
     vectors = embedding.at(embedding.grid.to_mm(voxels[drawn]))
-    vectors = vectors[vectors.isfinite().all(dim=1)]
     if len(vectors) <= num:
         raise ValueError(f"principal components need more than {num} body voxels with a vector, got {len(vectors)}")
     centred = vectors - vectors.mean(dim=0)
@@ -70,7 +68,7 @@ def principal_components(
     directions = (axes / scale).T
     components = embedding.projected(directions)
     components -= (vectors.mean(dim=0) @ directions).numpy()[:, None, None, None]
-    return components, body
+    return components
 
 
 def _spread(part: torch.Tensor) -> float:

@@ -18,7 +18,7 @@ _BAR_INCHES = 1.0
 
 
 def similarity_figure(embedding: Embedding, volume: Volume, point_mm: Any, *, title: str | None = None) -> Figure:
-    """Slices of the scan through a point, and below them the cosine similarity of every voxel with the one there.
+    """Slices of the scan through a point, and below them the cosine similarity of every body voxel with the one there.
 
     Args:
         volume: the scan that was embedded, HU.
@@ -29,7 +29,7 @@ def similarity_figure(embedding: Embedding, volume: Volume, point_mm: Any, *, ti
     """
     point = np.asarray(point_mm, dtype=np.float64)
     similarity = embedding.similarity(embedding.at(point[None], outside="raise")[0]).image
-    known = np.isfinite(similarity)
+    known = np.isfinite(similarity) & embedding.body
     lowest = float(np.percentile(similarity[known], 5))
     scale = Normalize(lowest, 1.0)
     colours = colormaps[MAP](scale(np.where(known, similarity, lowest))).astype(np.float32)

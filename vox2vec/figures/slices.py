@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,7 +62,7 @@ def overlay_figure(
     colours: Shaped[np.ndarray, "x y z rgba"],
     grid: Volume,
     *,
-    point_mm: Any = None,
+    point_mm: Any,
     title: str | None = None,
     mark: bool = False,
     margin_inches: float = 0.0,
@@ -71,11 +71,12 @@ def overlay_figure(
 
     Args:
         colours: red, green, blue and opacity in [0, 1].
+        point_mm: RAS+ millimetres (3,).
         mark: draw a cross at the point.
         margin_inches: left free at the right, for a colour bar.
     """
     scan = upright(volume).onto(grid)
-    point = middle_of_body(scan) if point_mm is None else np.asarray(point_mm, dtype=np.float64)
+    point = np.asarray(point_mm, dtype=np.float64)
     fig = figure_of_rows(scan, 2, title, margin_inches=margin_inches)
     for i, axes in enumerate(fig.axes):
         view = VIEWS[i % 3]
@@ -97,11 +98,15 @@ def upright(volume: Volume) -> Volume:
     return turned if is_along_axes(turned) else resample(turned, turned.spacing_mm)
 
 
-def middle_of_body(scan: Volume) -> np.ndarray:
+def middle_of_body(scan: Volume, *, body_hu: float = PAPER.body_hu) -> np.ndarray:
     """The centre (3,) of the bounding box of the body, in millimetres; of the volume where there is no body."""
-    body = scan.image >= PAPER.body_hu
-    box = Box.of(body) if body.any() else Box((0, 0, 0), scan.shape)
-    return scan.to_mm((np.array(box.start) + np.array(box.stop) - 1) / 2)
+    return middle_of(scan.image >= body_hu, scan)
+
+
+def middle_of(mask: Bool[np.ndarray, "x y z"], grid: Volume) -> np.ndarray:
+    """The centre (3,) of a mask's bounding box on a grid, in millimetres; of the grid where the mask is empty."""
+    box = Box.of(mask) if mask.any() else Box((0, 0, 0), grid.shape)
+    return grid.to_mm((np.array(box.start) + np.array(box.stop) - 1) / 2)
 
 
 def figure_of_rows(scan: Volume, rows: int, title: str | None, *, margin_inches: float = 0.0) -> Figure:

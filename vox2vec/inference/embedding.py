@@ -1,6 +1,7 @@
 """The features of a whole scan: vectors at any point, similarity maps, one file on disk."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +22,8 @@ from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 
 FORMAT = "vox2vec-embedding"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+_READ = ("1", "2")  # version 1 had no body: what some window saw stands in for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class Embedding:
         affine: of the prepared grid, voxel indices to RAS+ millimetres.
         covered: cells of `covered_stride` voxels that some window saw; elsewhere there is only air, and no vector.
         covered_stride: see `covered`.
+        packed_body: the mask of the body, packed; see `body`.
         recipe: how the scan was prepared.
         fingerprint: of the weights; vectors of different weights cannot be compared.
     """
@@ -47,6 +50,7 @@ class Embedding:
     affine: np.ndarray
     covered: Tensor
     covered_stride: tuple[int, int, int]
+    packed_body: Tensor
     recipe: Recipe
     fingerprint: str
 
@@ -66,23 +70,30 @@ class Embedding:
         """An empty volume on the prepared grid, a target for `Volume.onto`."""
         return Volume(np.broadcast_to(np.float32(0), self.shape), self.affine)
 
+    @property
+    def body(self) -> Bool[np.ndarray, "x y z"]:
+        """Which voxels of the prepared grid are body: all but the air around the patient, see `body_mask`."""
+        bits = np.unpackbits(self.packed_body.numpy(), count=math.prod(self.shape))
+        return bits.view(bool).reshape(self.shape)
+
+    def in_body(self, points_mm: Any) -> Bool[np.ndarray, " v"]:
+        """Whether the voxel that holds each of the world points (v, 3), in RAS+ millimetres, is body."""
+        voxels, inside = self._voxels(points_mm)
+        return inside & self.body[tuple(voxels.T)]
+
     def at(self, points_mm: Any, *, outside: Literal["nan", "raise"] = "nan") -> Float[Tensor, "v d"]:
         """Vectors (v, d), float32, of the voxels that hold the world points (v, 3), in RAS+ millimetres.
 
         Args:
             outside: a point outside the volume, or in air that no window saw, is a row of NaN, or a ValueError.
         """
-        points = np.asarray(points_mm, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"points must be (v, 3) millimetres, got shape {points.shape}; one point is [[x, y, z]]")
         if outside not in ("nan", "raise"):
             raise ValueError(f'outside must be "nan" or "raise", got {outside!r}')
-        places = np.floor(transformed(np.linalg.inv(self.affine), points) + 0.5)
-        inside = np.asarray(((places >= 0) & (places < self.shape)).all(axis=1))  # NaN is not inside
-        voxels = torch.from_numpy(np.where(inside[:, None], places, 0).astype(np.int64))
+        places, inside = self._voxels(points_mm)
+        voxels = torch.from_numpy(places)
         has_vector = torch.from_numpy(inside) & _cells(self.covered[None], self.covered_stride, voxels)[:, 0]
         if outside == "raise" and not bool(has_vector.all()):
-            raise ValueError(self._about_points_without_vector(points[~has_vector.numpy()]))
+            raise ValueError(self._about_points_without_vector(np.asarray(points_mm)[~has_vector.numpy()]))
         vectors = [_cells(level, s, voxels).float() for level, s in zip(self.pyramid, self.strides, strict=True)]
         return torch.cat(vectors, dim=1).masked_fill(~has_vector[:, None], torch.nan)
 
@@ -130,12 +141,12 @@ class Embedding:
         square = np.zeros(self.shape, np.float32)
         scales = [1.0] * len(self.pyramid) if weights is None else weights
         for level, stride, scale in zip(self.pyramid, self.strides, scales, strict=True):
-            square += np.float32(scale**2) * self._on_grid(_squared_norm(level).numpy(), stride)
+            square += np.float32(scale**2) * _on_grid(_squared_norm(level).numpy(), stride, self.shape)
         return square
 
     def has_vector(self) -> Bool[np.ndarray, "x y z"]:
         """Which voxels of the prepared grid have one: those that some window saw."""
-        return self._on_grid(self.covered.numpy(), self.covered_stride)
+        return _on_grid(self.covered.numpy(), self.covered_stride, self.shape)
 
     def projected(self, directions: Float[Tensor, "d k"]) -> Float32[np.ndarray, "k x y z"]:
         """Every voxel's vector times each of `directions`, on the prepared grid; zero where there is no vector.
@@ -148,7 +159,7 @@ class Embedding:
             cells = level.movedim(0, -1)
             projected = torch.stack([slab.float() @ part for slab in cells]).movedim(-1, 0)
             for out, one in zip(total, projected, strict=True):
-                out += self._on_grid(one.numpy(), stride)
+                out += _on_grid(one.numpy(), stride, self.shape)
         return total
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -163,7 +174,8 @@ class Embedding:
             "fingerprint": self.fingerprint,
         }
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "embedding": json.dumps(described)}
-        write_safetensors(tensors | {"covered": self.covered.contiguous()}, Path(path), metadata)
+        masks = {"covered": self.covered.contiguous(), "body": self.packed_body}
+        write_safetensors(tensors | masks, Path(path), metadata)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Embedding":
@@ -181,34 +193,38 @@ class Embedding:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise ValueError(f"{path} is not an embedding; `Embedding.save` and `vox2vec embed` write those")
-                if metadata.get("format_version") != FORMAT_VERSION:
+                if metadata.get("format_version") not in _READ:
                     raise ValueError(
-                        f"{path} has format version {metadata.get('format_version')}, this vox2vec reads version "
-                        f"{FORMAT_VERSION}: install the version that wrote it, or embed the scan again"
+                        f"{path} has format version {metadata.get('format_version')}, this vox2vec reads versions "
+                        f"{' and '.join(_READ)}: install the version that wrote it, or embed the scan again"
                     )
                 described = json.loads(metadata["embedding"])
                 levels = [file.get_tensor(f"level_{i}") for i in range(len(described["strides"]))]
                 covered = file.get_tensor("covered")
+                body = file.get_tensor("body") if metadata["format_version"] != "1" else None
         except SafetensorError as error:
             raise ValueError(f"{path} is cut short or not an embedding: {error}; embed the scan again") from error
+        shape, covered_stride = _triple(described["shape"]), _triple(described["covered_stride"])
         return cls(
             pyramid=tuple(level.movedim(-1, 0) for level in levels),
             strides=tuple(_triple(stride) for stride in described["strides"]),
-            shape=_triple(described["shape"]),
+            shape=shape,
             affine=np.array(described["affine"]),
             covered=covered,
-            covered_stride=_triple(described["covered_stride"]),
+            covered_stride=covered_stride,
+            packed_body=packed(_on_grid(covered.numpy(), covered_stride, shape)) if body is None else body,
             recipe=Recipe.from_dict(described["recipe"]),
             fingerprint=described["fingerprint"],
         )
 
-    def _on_grid(self, cells: np.ndarray, stride: tuple[int, int, int]) -> np.ndarray:
-        """Every voxel's cell, (x, y, z)."""
-        for axis, size in enumerate(self.shape):
-            if stride[axis] > 1:
-                cells = np.repeat(cells, stride[axis], axis=axis)
-            cells = cells[(slice(None),) * axis + (slice(size),)]
-        return cells
+    def _voxels(self, points_mm: Any) -> tuple[Int64[np.ndarray, "v 3"], Bool[np.ndarray, " v"]]:
+        """The voxels that hold world points, and whether there are such; voxel 0 stands in for none."""
+        points = np.asarray(points_mm, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"points must be (v, 3) millimetres, got shape {points.shape}; one point is [[x, y, z]]")
+        places = np.floor(transformed(np.linalg.inv(self.affine), points) + 0.5)
+        inside = np.asarray(((places >= 0) & (places < self.shape)).all(axis=1))  # NaN is not inside
+        return np.where(inside[:, None], places, 0).astype(np.int64), inside
 
     def _about_points_without_vector(self, points: np.ndarray) -> str:
         ends = transformed(self.affine, np.array([[-0.5] * 3, np.array(self.shape) - 0.5]))
@@ -217,6 +233,20 @@ class Embedding:
             f"all points must lie in the body, inside {ends[0].round(1).tolist()} to {ends[1].round(1).tolist()} mm "
             f"(RAS+); {len(points)} do not: {shown}. Are they in LPS (negate x and y), or of another scan?"
         )
+
+
+def packed(body: Bool[np.ndarray, "x y z"]) -> UInt8[Tensor, " b"]:
+    """A mask, eight voxels a byte, for `Embedding.packed_body`."""
+    return torch.from_numpy(np.packbits(body))
+
+
+def _on_grid(cells: np.ndarray, stride: tuple[int, int, int], shape: tuple[int, int, int]) -> np.ndarray:
+    """Every voxel's cell, (x, y, z)."""
+    for axis, size in enumerate(shape):
+        if stride[axis] > 1:
+            cells = np.repeat(cells, stride[axis], axis=axis)
+        cells = cells[(slice(None),) * axis + (slice(size),)]
+    return cells
 
 
 def _cells(level: Tensor, stride: tuple[int, int, int], voxels: Tensor) -> Tensor:

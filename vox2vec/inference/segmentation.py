@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float32, Integer, Shaped
 from torch import nn
 from tqdm import tqdm
 
+from vox2vec.inference.blending import Blender
 from vox2vec.inference.runner import Precision, Runner, backbone_runner, pick_device
-from vox2vec.inference.windows import Windows, upsampled
+from vox2vec.inference.windows import Windows, batches, patches_at
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import SegmentationHead, check_backbone
 from vox2vec.preprocessing.body import body_mask
@@ -49,44 +50,30 @@ def probability_slabs(
     """
     if not body.any():
         raise ValueError("a scan must hold a body to be segmented, its mask is empty")
-    x, y, z = image_hu.shape
-    windows = Windows.over((x, y, z), backbone.recipe.patch_size, overlap=overlap)
-    padded = windows.padded(scale_hu(image_hu, backbone.recipe.window_hu))
-    weight = upsampled(windows.weight(), windows.block)[tuple(slice(n) for n in windows.size)].astype(np.float32)
+    windows = Windows.over(body.shape, backbone.recipe.patch_size, overlap=overlap)
+    padded = torch.from_numpy(windows.padded(scale_hu(image_hu, backbone.recipe.window_hu)))
     device = next(heads[0].parameters()).device
     starts = windows.holding(body)
-    depth = windows.size[2]
-    total = np.zeros((*padded.shape[:2], depth), np.float32)
-    blended: list[np.ndarray] = []
+    ones = [1] * len(heads)
+    blender = Blender(windows, starts, native=ones, strides=[(1, 1, 1) for _ in heads], channels_last=False)
 
-    def finished(first: int, last: int) -> tuple[slice, list[np.ndarray]]:
-        stop = min(last, first + depth, z)
-        inside = body[:, :, first:stop]
-        share = np.where(inside, 1 / np.maximum(total[:x, :y, : stop - first], np.finfo(np.float32).tiny), 0)
-        return slice(first, stop), [sums[:, :x, :y, : stop - first] * share.astype(np.float32) for sums in blended]
+    def finished(z: int) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        maps = [(place, values.numpy() * body[:, :, place]) for _, place, values in blender.before(z)]
+        if maps:
+            yield maps[0][0], [values for _, values in maps]
 
-    at = starts[0][2]
     bar = tqdm(total=len(starts), desc="segmenting", unit="window", disable=not progress)
     for first, group in groupby(starts, key=lambda start: start[2]):
-        if first > at:
-            yield finished(at, first)
-            for array in (total, *blended):
-                _shift(array, first - at)
-            at = first
-        places = [(slice(sx, sx + windows.size[0]), slice(sy, sy + windows.size[1])) for sx, sy, _ in group]
-        for batch in (places[i : i + _BATCH] for i in range(0, len(places), _BATCH)):
-            patches = np.stack([padded[(*place, slice(first, first + depth))] for place in batch])[:, None]
+        yield from finished(first)
+        for batch in batches(list(group), _BATCH):
             with torch.inference_mode():
-                pyramid = [level.float() for level in (run or backbone)(torch.from_numpy(patches).to(device))]
-                found = [head(pyramid).sigmoid().cpu().numpy() for head in heads]
-            blended = blended or [np.zeros((classes.shape[1], *total.shape), np.float32) for classes in found]
-            for i, place in enumerate(batch):
-                for sums, classes in zip(blended, found, strict=True):
-                    sums[(slice(None), *place)] += weight * classes[i]
-                total[place] += weight
+                pyramid = [level.float() for level in (run or backbone)(patches_at(padded, batch, windows).to(device))]
+                found = [head(pyramid).sigmoid() for head in heads]
+            for i, start in enumerate(batch):
+                blender.add(start, [classes[i] for classes in found])
             bar.update(len(batch))
     bar.close()
-    yield finished(at, z)
+    yield from finished(body.shape[2])
 
 
 def class_probabilities(
@@ -159,11 +146,3 @@ def segment(
     for place, (classes,) in slabs:
         labels[..., place] = labels_of(classes, numbers)
     return Volume(labels, scan.affine).onto(volume, order=0, fill=0)
-
-
-def _shift(array: np.ndarray, slices: int) -> None:
-    """Drop the first slices; what comes in at the end is 0."""
-    kept = array.shape[-1] - slices
-    if kept > 0:
-        array[..., :kept] = array[..., slices:].copy()
-    array[..., max(kept, 0) :] = 0

@@ -1,11 +1,16 @@
 """Where the overlapping windows of a volume lie, and how much each counts at every voxel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, gcd
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+Start = tuple[int, int, int]
+"""The first voxel of a window."""
 
 _BLOCKS = 16  # steps of the weight along one axis of a window
 _SMALLEST_BLOCK = 4  # voxels; smaller ones would refine the coarse levels of small windows too far
@@ -69,7 +74,7 @@ class Windows:
         ends = zip(self.starts, self.size, self.shape, strict=True)
         return np.pad(image, [(0, max(starts[-1] + size - n, 0)) for starts, size, n in ends], mode="edge")
 
-    def holding(self, mask: Bool[np.ndarray, "x y z"]) -> list[tuple[int, int, int]]:
+    def holding(self, mask: Bool[np.ndarray, "x y z"]) -> list[Start]:
         """Starts of the windows with at least one true voxel of `mask`, sorted along z first."""
         x_starts, y_starts, z_starts = self.starts
         sx, sy, sz = self.size
@@ -96,3 +101,15 @@ def upsampled(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     for axis, factor in enumerate(factors):
         values = np.repeat(values, factor, axis=axis)
     return values
+
+
+def batches(starts: Sequence[Start], size: int) -> Iterator[Sequence[Start]]:
+    """The windows in groups of at most `size`, in order."""
+    for i in range(0, len(starts), size):
+        yield starts[i : i + size]
+
+
+def patches_at(image: Float[Tensor, "x y z"], starts: Sequence[Start], windows: Windows) -> Float[Tensor, "n 1 u v w"]:
+    """The windows' contents, of an image that is `Windows.padded`."""
+    sx, sy, sz = windows.size
+    return torch.stack([image[None, x : x + sx, y : y + sy, z : z + sz] for x, y, z in starts])

@@ -44,14 +44,14 @@ class Index:
 
         Args:
             weights: of the levels, all 1 by default.
-            among: voxels of the prepared grid that may be found, such as the body; all that have a vector by default.
+            among: voxels of the prepared grid that may be found; the body by default.
             average: search means over neighbouring cells; as much memory again, unless the embedding is let go.
 
         Raises:
             ValueError: not one weight a level, or no voxel that may be found.
         """
         weights = checked_weights(weights, len(embedding.pyramid))
-        allowed = torch.from_numpy(embedding.has_vector() if among is None else embedding.has_vector() & among)
+        allowed = torch.from_numpy(embedding.has_vector() & (embedding.body if among is None else among))
         if not bool(allowed.any()):
             raise ValueError("no voxel that may be found has a vector; is the mask empty, or of another scan?")
         if average:

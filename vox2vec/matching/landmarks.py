@@ -27,7 +27,7 @@ class Matches:
         mutual: whether that is within `mutual_mm`.
         outlier: whether the match lies far from where its neighbours' affine map puts it; all False with fewer than
             `NEIGHBOURS` matches.
-        status: "matched", "outside the scan" or "outside the body" (of the source, where there is no vector).
+        status: "matched", "outside the scan" or "outside the body" (of the source: air around it is no place).
     """
 
     points_mm: Float64[np.ndarray, "v 3"]
@@ -83,7 +83,7 @@ def match(
         raise ValueError("both or neither must be averaged; make both indices with average=True")
     points = np.asarray(points_mm, dtype=np.float64)
     vectors = source.embedding.at(points)
-    known = vectors.isfinite().all(dim=1)
+    known = vectors.isfinite().all(dim=1) & torch.from_numpy(source.embedding.in_body(points))
     here = known.numpy()
     found_mm, score, back_mm = (np.full((len(points), *s), np.nan) for s in ((3,), (), ()))
     voxels, similarity = target.search(vectors[known])

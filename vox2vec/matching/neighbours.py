@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, Integer, Shaped
+from jaxtyping import Float32, Int64, Integer, Shaped
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
@@ -40,7 +40,6 @@ class LabelledVoxels:
         cls,
         embedding: Embedding,
         labels: Shaped[np.ndarray, "x y z"],
-        body: Bool[np.ndarray, "x y z"],
         label_names: Mapping[int, str],
         *,
         per_structure: int = 500,
@@ -51,16 +50,15 @@ class LabelledVoxels:
 
         Args:
             labels: on the prepared grid; numbers that have no name are body.
-            body: on the prepared grid.
             per_structure, of_body: how many voxels at most.
 
         Raises:
-            ValueError: labels or body of another grid.
+            ValueError: labels of another grid.
         """
-        if labels.shape != embedding.shape or body.shape != embedding.shape:
-            raise ValueError(f"labels and body must be {embedding.shape}, got {labels.shape} and {body.shape}")
+        if labels.shape != embedding.shape:
+            raise ValueError(f"labels must be on the prepared grid, {embedding.shape}, got {labels.shape}")
         rng = np.random.default_rng([seed, 61])
-        usable = body & embedding.has_vector()
+        usable = embedding.body & embedding.has_vector()
         masks = [usable & ~np.isin(labels, list(label_names)), *(usable & (labels == n) for n in label_names)]
         places, classes, counts = [], [], []
         for number, mask in enumerate(masks):

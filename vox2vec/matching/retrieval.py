@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -59,8 +59,8 @@ class PlaceIndex:
     def __contains__(self, key: str) -> bool:
         return (self.folder / f"{key}.json").is_file()
 
-    def add(self, key: str, embedding: Embedding, body: Bool[np.ndarray, "x y z"]) -> None:
-        """Write one CT's vectors, whole or not at all.
+    def add(self, key: str, embedding: Embedding) -> None:
+        """Write the vectors of one CT's body, whole or not at all.
 
         Raises:
             ValueError: an embedding of other weights, or no body on the lattice.
@@ -72,7 +72,7 @@ class PlaceIndex:
         steps = [max(1, round(self.every_mm / s)) for s in embedding.grid.spacing_mm]
         lattice = np.zeros(embedding.shape, bool)
         lattice[tuple(slice(step // 2, None, step) for step in steps)] = True
-        voxels = np.argwhere(lattice & body & embedding.has_vector())
+        voxels = np.argwhere(lattice & embedding.body & embedding.has_vector())
         if not len(voxels):
             raise ValueError(f"{key} has no body voxel on a lattice of {self.every_mm:g} mm")
         points = embedding.grid.to_mm(voxels)

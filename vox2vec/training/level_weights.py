@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vox2vec.data.deformation import bent_pair
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
-from vox2vec.training.matching_monitor import body_of_copy, points_of
+from vox2vec.training.matching_monitor import points_of
 from vox2vec.volume import Volume
 
 _STEPS, _RATE = 300, 0.05
@@ -41,15 +41,13 @@ def learn_level_weights(
     Raises:
         ValueError: no scans, or one without a body.
     """
+    embedder = Embedder(backbone, device=device, progress=False)
     pairs = []
     for number, scan in enumerate(scans):
         volume = scan if isinstance(scan, Volume) else load_volume(scan)
         pair = bent_pair(prepare_hu(volume, backbone.recipe), seed + number)
-        source, target = (
-            embed(image, backbone, device=device, progress=False).averaged() for image in (pair.scan, pair.copy)
-        )
-        body = body_of_copy(pair, target)
-        truth, vectors = points_of(pair, source, target, body, seed=seed + number, num_points=num_points)
+        source, target = (embedder(image).averaged() for image in (pair.scan, pair.copy))
+        truth, vectors = points_of(pair, source, target, seed=seed + number, num_points=num_points)
         pairs.append((vectors, target.at(truth)))
     if not pairs:
         raise ValueError("level weights are learned from at least one scan, got none")

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from vox2vec.data.deformation import BentPair, bent_pair
 from vox2vec.geometry import Box
-from vox2vec.inference.embed import embed
+from vox2vec.inference.embed import Embedder
 from vox2vec.inference.embedding import Embedding
 from vox2vec.inference.nearest import nearest
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.preprocessing.body import body_mask
 from vox2vec.volume import Volume
 
 RECALL_MM = 5.0
@@ -44,23 +43,15 @@ def matching_errors(
     Raises:
         ValueError: no point of the copy's body comes from the scan's.
     """
-    scan, target = (
-        embed(image, backbone, device=device, overlap=overlap, progress=False, compiled=False)
-        for image in (pair.scan, pair.copy)
-    )
-    body = body_of_copy(pair, target)
-    truth, vectors = points_of(pair, scan, target, body, seed=seed, num_points=num_points)
-    found, _ = nearest(vectors, target, among=body)
+    embedder = Embedder(backbone, device=device, overlap=overlap, progress=False, compiled=False)
+    scan, target = embedder(pair.scan), embedder(pair.copy)
+    truth, vectors = points_of(pair, scan, target, seed=seed, num_points=num_points)
+    found, _ = nearest(vectors, target, among=target.body)
     return np.linalg.norm(found - truth, axis=1), scan
 
 
-def body_of_copy(pair: BentPair, target: Embedding) -> Bool[np.ndarray, "x y z"]:
-    """The mask of the bent copy's body, on the grid of its embedding."""
-    return body_mask(pair.copy.onto(target.grid).image, body_hu=target.recipe.body_hu)
-
-
 def points_of(
-    pair: BentPair, scan: Embedding, target: Embedding, body: Bool[np.ndarray, "x y z"], *, seed: int, num_points: int
+    pair: BentPair, scan: Embedding, target: Embedding, *, seed: int, num_points: int
 ) -> tuple[Float[np.ndarray, "v 3"], Float[Tensor, "v d"]]:
     """Points of the copy's body, RAS+ millimetres, and the vectors of the same points in the scan.
 
@@ -68,7 +59,7 @@ def points_of(
         ValueError: no point of the copy's body comes from the scan's.
     """
     rng = np.random.default_rng([seed, 28])
-    truth = target.grid.to_mm(rng.permutation(np.argwhere(body))[: 2 * num_points])
+    truth = target.grid.to_mm(rng.permutation(np.argwhere(target.body))[: 2 * num_points])
     vectors = scan.at(pair.deformation.source_mm(truth))
     known = vectors.isfinite().all(dim=1)
     if not bool(known.any()):
