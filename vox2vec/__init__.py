@@ -3,6 +3,7 @@
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
@@ -15,6 +16,9 @@ from vox2vec.preprocessing.prepare import prepare
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import PAPER, Recipe
 from vox2vec.volume import Volume
+
+if TYPE_CHECKING:
+    from vox2vec.evaluation.evaluate import evaluate
 
 
 def _version() -> str:
@@ -39,6 +43,7 @@ __all__ = [
     "Recipe",
     "Volume",
     "embed",
+    "evaluate",
     "load_backbone",
     "load_volume",
     "match",
@@ -48,3 +53,12 @@ __all__ = [
     "vox2vec_small",
     "vox2vec_vicreg",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`evaluate`, whose import loads Lightning, when it is first asked for."""
+    if name != "evaluate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vox2vec.evaluation.evaluate import evaluate
+
+    return evaluate

@@ -10,14 +10,14 @@ from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split
+from vox2vec.evaluation.fold import FOLD, Scored, finish_fold, tested
+from vox2vec.evaluation.scores import scores_of_labels
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import Embedder
 from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.evaluation import scores_of_labels
-from vox2vec.training.fold import FOLD, Scored, finish_fold, tested
 from vox2vec.training.heads import measure_statistics
 from vox2vec.volume import Volume
 
