@@ -12,11 +12,12 @@ import torch
 from tqdm import tqdm
 
 from vox2vec.cli import pretrain
-from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
 from vox2vec.data.cache import Cache
-from vox2vec.data.phantom import BTCV_ORGANS, Phantom, phantom
+from vox2vec.data.phantom import Phantom, phantom
 from vox2vec.data.sources.phantoms import Phantoms
+from vox2vec.data.sources.structures import BTCV_ORGANS
 from vox2vec.data.warm_up import warm_up
+from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
 from vox2vec.figures.charts import dice_figure, loss_figure
 from vox2vec.figures.pca import pca_figure
 from vox2vec.figures.report import Report

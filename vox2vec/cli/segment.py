@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vox2vec.cli.labelled import read_names
 from vox2vec.cli.prepared import backbone_of, check_outputs
-from vox2vec.data.sources.own import own_data
+from vox2vec.data.sources.labelled import labelled_data
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.examples import names_in, segment_by_examples
 from vox2vec.nn.head_file import SegmentationHead, load_head
@@ -75,12 +74,9 @@ def _by_head(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
 def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
     backbone = backbone_of(arguments.weights)
     volume = load_volume(arguments.scan, series=arguments.series)
-    source = own_data(arguments.examples).with_labels_only()
-    if not source.ids:
-        raise ValueError(f"{arguments.examples} must hold scans with labels, SCAN_labels.nii.gz beside SCAN.nii.gz")
+    source = labelled_data(arguments.examples, names=arguments.names)
     truths = {id: truth for id in source.ids if (truth := source.labels(id)) is not None}
-    named = read_names(arguments.names) if arguments.names else source.label_names
-    names = named or names_in(truths.values())
+    names = source.label_names or names_in(truths.values())
     print(f"{len(truths)} labelled scans: {', '.join(truths)}")
     examples = ((source.load(id), truth) for id, truth in truths.items())
     labels = segment_by_examples(
