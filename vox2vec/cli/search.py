@@ -51,8 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
     volume = load_volume(arguments.scan, series=arguments.series)
     vector = embedder(volume).around(arguments.point, arguments.radius)
-    folder = arguments.index_dir or arguments.cache_dir / "index"
-    index = PlaceIndex(folder, embedder.fingerprint, every_mm=arguments.every)
+    index = PlaceIndex(arguments.index_dir or cache.folder / "index", embedder.fingerprint, every_mm=arguments.every)
     for key, reason in index.fill(entries, lambda key: cache.open(entries[key]), embedder).items():
         print(f"left out: {entries[key].id}: {reason}", file=sys.stderr)
     places = index.search(vector, count=arguments.count, among=set(entries))

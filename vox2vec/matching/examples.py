@@ -45,8 +45,8 @@ def segment_by_examples(
         ValueError: no examples, or none of the structures in them.
     """
     if names is None:
-        examples = [(example, _labels(labels)) for example, labels in examples]
-        names = names_in(labels for _, labels in examples)
+        read = [(example, _labels(labels)) for example, labels in examples]
+        names, examples = names_in(labels for _, labels in read), read
     embedder = Embedder(backbone, device=device, precision=precision, progress=progress)
     parts = []
     for number, (example, labels) in enumerate(examples):
