@@ -1,14 +1,15 @@
 """The most memory this process ever held."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
+
+from vox2vec.training.memory import peak_bytes
 
 
 def peak_gib() -> float:
-    """Resident, from Linux. Unlike `getrusage` it starts anew in a child, whatever its parent held."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
+    """Resident; not a number where the system does not tell."""
+    peak = peak_bytes()
+    return float("nan") if peak is None else peak / 2**30
 
 
 def peak_of(imports: str, call: str) -> tuple[str, str]:

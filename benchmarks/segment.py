@@ -14,7 +14,7 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import SegmentationHead
 from vox2vec.nn.heads import LinearHead
 from vox2vec.nn.pretrained import fingerprint
-from vox2vec.training.segmentation import fresh_heads
+from vox2vec.training.heads import fresh_heads
 from vox2vec.volume import Volume
 
 SHAPE = (512, 512, 600)  # of 0.7x0.7x1 mm, which is 358x358x300 on the released grid

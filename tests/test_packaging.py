@@ -25,3 +25,20 @@ def test_a_built_wheel_holds_every_module_the_marker_of_types_and_the_command(tm
     wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vox2vec").rglob("*.py")}
     assert wanted | {"vox2vec/py.typed"} <= held
     assert not any(name.startswith(("tests", "benchmarks")) for name in held)
+
+
+def test_a_clone_that_is_not_installed_knows_its_version():
+    """As `python pretrain.py` in one: no metadata of the package is anywhere."""
+    code = """
+import importlib.metadata
+installed = importlib.metadata.version
+def version(name):
+    if name == "vox2vec":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+importlib.metadata.version = version
+import vox2vec
+print(vox2vec.__version__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert f'version = "{done.stdout.strip()}"' in (ROOT / "pyproject.toml").read_text()

@@ -1,6 +1,8 @@
 """vox2vec: a vector for every voxel of a CT."""
 
-from importlib.metadata import version
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2vec.inference.embed import Embedder, embed
@@ -19,7 +21,18 @@ from vox2vec.volume import Volume
 if TYPE_CHECKING:
     from vox2vec.evaluation.evaluate import evaluate
 
-__version__ = version("vox2vec")
+
+def _version() -> str:
+    """Of the package as installed; in a clone that is not, as its pyproject.toml says."""
+    try:
+        return version("vox2vec")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        told = re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.M) if project.exists() else None
+        return told[1] if told else "unknown"
+
+
+__version__ = _version()
 
 __all__ = [
     "PAPER",

@@ -98,9 +98,21 @@ def test_balanced_data_sets_take_turns_and_each_still_shows_every_ct_once_a_pass
     few = Made({"f0": body(7)}, name="few")
     entries = [cache.store(source, id) for source in (many, few) for id in source.ids]
     dataset = PairBatches(cache, entries, seed=0, batch_size=2, patches_per_volume=1, balanced=True)
-    batches = [dataset[i].ids for i in range(6)]
-    assert all(few == "f0" for _, few in batches)
-    assert all(sorted(many for many, _ in batches[p : p + 3]) == ["m0", "m1", "m2"] for p in (0, 3))
+    batches = [sorted(dataset[i].ids) for i in range(6)]
+    assert all(few == "f0" for few, _ in batches)
+    assert all(sorted(many for _, many in batches[p : p + 3]) == ["m0", "m1", "m2"] for p in (0, 3))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_balanced_every_rank_meets_every_data_set_about_equally_often(world_size, tmp_path):
+    """Of 60 draws each data set's share is 1/2, its standard deviation 0.065."""
+    cache = Cache(tmp_path, RECIPE)
+    sources = [Made({f"{name}0": body(i)}, name=name) for i, name in enumerate("ab")]
+    entries = [cache.store(source, f"{source.name}0") for source in sources]
+    dataset = PairBatches(cache, entries, seed=0, batch_size=1, patches_per_volume=1, max_pairs=1, balanced=True)
+    for rank in range(world_size):
+        drawn = [dataset[i].ids[0] for i in islice(BatchOrder(rank=rank, world_size=world_size), 60)]
+        assert 0.25 < drawn.count("a0") / 60 < 0.75
 
 
 def test_a_broken_ct_is_skipped_with_a_warning(tmp_path, caplog):

@@ -11,7 +11,7 @@ from vox2vec.geometry import Box
 from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.segmentation import fresh_heads
+from vox2vec.training.heads import fresh_heads
 
 NUMBERS = [1, 2, 9]  # nothing is labelled 9
 

@@ -7,7 +7,7 @@ import torch
 
 import vox2vec.inference.runner as runner_module
 from tests.inference.scans import tiny_backbone
-from vox2vec.inference.runner import backbone_runner, pick_device, relative_error
+from vox2vec.inference.runner import backbone_runner, relative_error
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def test_auto_takes_bfloat16_where_the_hardware_has_it_and_the_error_is_small(pa
     backbone = tiny_backbone((16, 16, 8))
     monkeypatch.setattr(runner_module, "relative_error", lambda *_: 0.005)
     for has_it, dtype in [(True, torch.bfloat16), (False, torch.float32)]:
-        monkeypatch.setattr(runner_module, "_computes_in_bfloat16", lambda _, has_it=has_it: has_it)
+        monkeypatch.setattr(runner_module, "computes_in_bfloat16", lambda _, has_it=has_it: has_it)
         with torch.inference_mode():
             assert backbone_runner(backbone, patches, device=CPU)(patches)[0].dtype == dtype
 
@@ -45,7 +45,7 @@ def test_auto_takes_bfloat16_where_the_hardware_has_it_and_the_error_is_small(pa
 @pytest.mark.parametrize("error", [0.0101, float("nan")])
 def test_auto_stays_with_float32_above_one_percent_of_error(error, patches, monkeypatch, caplog):
     backbone = tiny_backbone((16, 16, 8))
-    monkeypatch.setattr(runner_module, "_computes_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(runner_module, "computes_in_bfloat16", lambda _: True)
     monkeypatch.setattr(runner_module, "relative_error", lambda *_: error)
     with caplog.at_level(logging.INFO):
         run = backbone_runner(backbone, patches, device=CPU)
@@ -76,8 +76,3 @@ def test_the_compiled_backbone_gives_the_same_features(patches):
     run = backbone_runner(backbone, patches, device=CPU, precision="32", compiled=True)
     with torch.inference_mode():
         torch.testing.assert_close(run(patches)[0], backbone(patches)[0], rtol=0, atol=1e-4)
-
-
-def test_auto_is_a_device_of_this_machine():
-    assert pick_device("auto").type in ("cuda", "mps", "cpu")
-    assert pick_device("cpu") == CPU

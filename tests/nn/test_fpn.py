@@ -201,6 +201,23 @@ def test_impossible_networks_heads_and_voxels_are_refused(unchecked_shapes):
         sample_pyramid([level[0] for level in pyramid], torch.tensor([[0, 0, 4]]))
 
 
+def test_voxels_are_read_on_a_device_without_waiting_for_it():
+    """Meta tensors have no values, so whatever asks for one, as a copy to the host would, raises."""
+    pyramid = [torch.zeros(2, 4, 4, 4, device="meta"), torch.zeros(4, 2, 2, 2, device="meta")]
+    assert sample_pyramid(pyramid, torch.zeros(5, 3, dtype=torch.long, device="meta")).shape == (5, 6)
+
+
+def test_the_projector_gives_unit_vectors_under_autocast_too():
+    """To float32's precision: bfloat16's is 0.4 %."""
+    torch.manual_seed(0)
+    head, vectors = ProjectionHead(28, 16), torch.randn(64, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = head(vectors)
+    assert embeddings.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(64), rtol=0, atol=1e-6)
+    assert head.double()(vectors.double()).dtype == torch.float64
+
+
 def _part(arrays, prefix):
     return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
 

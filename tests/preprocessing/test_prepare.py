@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
@@ -9,7 +10,7 @@ from skimage.segmentation import flood
 
 from tests.geometries import affines, asymmetric, ramp
 from vox2vec.preprocessing.body import body_box, body_mask
-from vox2vec.preprocessing.intensity import scale_hu
+from vox2vec.preprocessing.intensity import scale_hu, scaled_hu
 from vox2vec.preprocessing.orientation import canonical
 from vox2vec.preprocessing.prepare import prepare, prepare_hu
 from vox2vec.preprocessing.resampling import resample
@@ -44,6 +45,14 @@ def test_scaled_intensities_equal_the_original(reference, window):
     name = f"int/scale_hu_{window[0]}_{window[1]}"
     factor = 10 if window == (-1350, 1000) else 1
     np.testing.assert_allclose(scale_hu(reference["int/x"] * factor, window), reference[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [(-1350, 1000), (-100.5, 300.25)])
+def test_patches_are_scaled_to_the_same_numbers_as_scans_bit_for_bit(window):
+    image = np.random.default_rng(0).integers(-1500, 1500, (7, 6, 5)).astype(np.int16)
+    patches = torch.from_numpy(image)[None, None]
+    np.testing.assert_array_equal(scaled_hu(patches, window)[0, 0].numpy(), scale_hu(image, window))
+    np.testing.assert_array_equal(patches[0, 0].numpy(), image)
 
 
 @settings(deadline=None, max_examples=30)

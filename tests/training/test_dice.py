@@ -16,7 +16,7 @@ from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.recipe import Recipe
 from vox2vec.training.dice import dice_tables
-from vox2vec.training.segmentation import fresh_heads
+from vox2vec.training.heads import fresh_heads
 from vox2vec.volume import Volume
 
 TALL = Recipe(spacing_mm=(1, 1, 1), patch_size=(16, 16, 8))

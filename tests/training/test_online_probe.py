@@ -1,5 +1,8 @@
 """The online probe: it learns, it reads the features as they are, and leaves no trace on the backbone."""
 
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -7,10 +10,12 @@ import torch
 
 from tests.data.scans import RECIPE, Made, body, labels_for
 from vox2vec.data.cache import Cache
+from vox2vec.data.datasets import LabelledBatches
 from vox2vec.geometry import Box
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.training import online_probe
+from vox2vec.training.heads import one_hot
 from vox2vec.training.online_probe import OnlineProbe
-from vox2vec.training.segmentation import one_hot
 
 
 class _Module(pl.LightningModule):
@@ -89,6 +94,40 @@ def test_it_resumes_as_if_it_had_never_stopped(labelled):
     resumed.load_state_dict(state)
     resumed.on_fit_start(_trainer(), module)
     assert resumed.train_heads(module.backbone) == whole.train_heads(module.backbone)
+
+
+class _ReadBy(LabelledBatches):
+    """Its batches are of "CTs" named by the process that read them."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)._replace(ids=[str(os.getpid())])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_its_patches_are_read_in_a_process_of_their_own_and_are_the_same(num_workers, labelled, monkeypatch):
+    module, seen = _Module(), []
+    losses = online_probe.head_losses
+    monkeypatch.setattr(online_probe, "LabelledBatches", _ReadBy)
+    monkeypatch.setattr(online_probe, "head_losses", lambda *a, **k: seen.append(a[3]) or losses(*a, **k))
+    probe = _probe(labelled, module, num_workers=num_workers)
+    for _ in range(2):
+        probe.train_heads(module.backbone)
+    assert all((batch.ids == [str(os.getpid())]) == (num_workers == 0) for batch in seen)
+    batches = LabelledBatches(labelled[0], labelled[1][:2], seed=0, batch_size=2)
+    for i, batch in enumerate(seen):
+        assert torch.equal(batch.patches_hu, batches[i].patches_hu)
+    probe.teardown(_trainer(), module, "fit")
+
+
+def test_of_several_ranks_the_first_alone_trains_and_judges_it(labelled, unchecked_shapes):
+    module, cache, entries = _Module(), *labelled
+    probe = OnlineProbe(cache, entries[:2], entries[2:], {1: "one"}, every_epochs=1)
+    second = SimpleNamespace(is_global_zero=False, current_epoch=0)
+    probe.on_fit_start(second, module)
+    probe.on_train_batch_end(second, module, None, None, 0)  # without a trainer, whatever is logged raises
+    probe.on_train_epoch_end(second, module)
+    assert len(probe.heads) == 0
+    assert probe.state_dict() == {}
 
 
 def test_classes_are_told_apart_by_number():

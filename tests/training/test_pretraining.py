@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from tests.data.scans import RECIPE, body, stored
 from vox2vec.augmentation.intensity import draw_intensity, with_intensity
@@ -172,6 +173,23 @@ def test_adamw_warms_up_and_falls_to_zero():
     assert max(rates) == pytest.approx(1e-2)
     assert rates.index(max(rates)) == 10
     assert rates[-1] < 1e-4
+
+
+def test_adamw_shrinks_matrices_and_kernels_and_leaves_norms_and_biases():
+    """Without a gradient a step is the decay alone: `w (1 - rate * decay)`, Loshchilov and Hutter, arXiv 1711.05101."""
+    module = _module(optimizer="adamw", learning_rate=0.1, weight_decay=0.5, warmup_steps=0)
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = module.configure_optimizers()["optimizer"]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    optimizer.step()
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    kept = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    for name, parameter in module.named_parameters():
+        share = 1.0 if id(parameter) in kept or name.endswith("bias") else 1 - 0.1 * 0.5
+        torch.testing.assert_close(parameter.detach(), before[name] * share, msg=name)
 
 
 @pytest.mark.parametrize(

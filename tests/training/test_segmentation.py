@@ -8,10 +8,12 @@ import torch
 
 from tests.data.scans import RECIPE, Made, body, labels_for
 from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import LabelledBatches
+from vox2vec.data.datasets import LabelledBatch, LabelledBatches
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.datamodule import CountBatches, EndlessData
-from vox2vec.training.segmentation import KeepBest, Segmentation, fresh_heads, measure_statistics
+from vox2vec.training.heads import fresh_heads, measure_statistics, network_input
+from vox2vec.training.keep_best import KeepBest
+from vox2vec.training.segmentation import Segmentation
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,15 @@ def test_a_fresh_network_is_given_the_statistics_of_its_patches_and_keeps_its_we
     assert norm.momentum == 0.1
     for name, parameter in backbone.named_parameters():
         assert torch.equal(parameter, before[name])
+
+
+def test_patches_become_the_networks_input_where_they_are():
+    """Meta tensors have no values: a way over the host, as through NumPy, raises."""
+    backbone = FPN3d(base_channels=2, num_scales=3).to("meta")
+    patches = torch.zeros(2, 1, 8, 8, 8, dtype=torch.int16, device="meta")
+    labels = torch.zeros(2, 8, 8, 8, dtype=torch.long, device="meta")
+    batch = LabelledBatch(patches, labels, labels.bool(), ["a", "b"])
+    assert network_input(batch, backbone).device.type == "meta"
 
 
 def test_a_learning_backbone_with_two_heads_is_refused():

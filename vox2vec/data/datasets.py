@@ -203,7 +203,8 @@ def one_thread(worker: int) -> None:
 class _Volumes:
     """An endless random order of the entries: pass after pass, each a permutation of its own.
 
-    Balanced, the data sets take turns, each with such an order of its own.
+    Balanced, the data sets take turns, each with such an order of its own. Each round of turns is in a random order
+    too: in a fixed one, ranks that take every n-th batch would each meet some of the data sets only.
     """
 
     def __init__(self, entries: Sequence[Entry], seed: int, *, balanced: bool = False) -> None:
@@ -216,8 +217,9 @@ class _Volumes:
 
     def read(self, slot: int, opened: Callable[[Entry], _Drawn]) -> tuple[Entry, _Drawn]:
         """The entry of a slot, opened; where it is broken the next one of its data set."""
-        entries = self._turns[slot % len(self._turns)]
-        slot //= len(self._turns)
+        slot, turn = divmod(slot, len(self._turns))
+        turns = np.random.default_rng([self._seed, slot, 2]).permutation(len(self._turns))
+        entries = self._turns[turns[turn]]
         n = len(entries)
         for shift in range(n):
             order = np.random.default_rng([self._seed, slot // n, 1]).permutation(n)

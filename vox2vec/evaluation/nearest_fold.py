@@ -18,7 +18,7 @@ from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.segmentation import measure_statistics
+from vox2vec.training.heads import measure_statistics
 from vox2vec.volume import Volume
 
 HEAD = "nearest"

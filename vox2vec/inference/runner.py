@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vox2vec.nn.blocks import ResBlock3d
+from vox2vec.nn.device import computes_in_bfloat16
+from vox2vec.nn.device import pick_device as pick_device  # for those who run
 from vox2vec.nn.fpn import FPN3d
 
 logger = logging.getLogger(__name__)
@@ -20,15 +22,6 @@ Runner = Callable[[Float[Tensor, "n c x y z"]], list[Tensor]]
 
 WORST_ERROR = 0.01  # relative; above it "auto" stays with float32
 COMPILE_FROM_WINDOWS = 600  # from about here torch.compile's 15 s are earned back, benchmarks/RESULTS.md
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The named device; "auto" takes cuda, else mps, else the CPU."""
-    if str(device) != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def backbone_runner(
@@ -47,7 +40,7 @@ def backbone_runner(
         compiled: pass the network through torch.compile, with its weights frozen, on the CPU.
     """
     exact = copy.deepcopy(backbone).eval().requires_grad_(False).to(device)
-    if precision == "32" or (precision == "auto" and not _computes_in_bfloat16(device)):
+    if precision == "32" or (precision == "auto" and not computes_in_bfloat16(device)):
         return _compiled(exact, sample.to(device)) if compiled else exact
     fast: Runner = _InBfloat16(exact)
     if compiled:
@@ -98,16 +91,3 @@ def _compiled(network: Runner, sample: Float[Tensor, "n c x y z"]) -> Runner:
         logger.warning("torch.compile failed, going on without it: %s", error)
         return network
     return faster
-
-
-def _computes_in_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return _cpu_flag("_is_avx512_bf16_supported") or _cpu_flag("_is_amx_tile_supported")
-    return False
-
-
-def _cpu_flag(name: str) -> bool:
-    """torch.cpu's own tests, private in the oldest versions we run on; a missing one counts as no."""
-    return bool(getattr(torch.cpu, name, lambda: False)())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -87,7 +88,9 @@ class ProjectionHead(nn.Sequential):
         )
 
     def forward(self, vectors: Float[Tensor, "v d"]) -> Float[Tensor, "v out"]:
-        return F.normalize(super().forward(vectors), dim=1)
+        projected = super().forward(vectors)
+        precise = torch.promote_types(projected.dtype, torch.float32)  # autocast's bfloat16 has norms 0.8 % off
+        return F.normalize(projected.to(precise), dim=1)
 
 
 def _check_levels(pyramid: Sequence[Tensor], num_scales: int) -> None:

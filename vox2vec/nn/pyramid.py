@@ -12,17 +12,14 @@ def sample_pyramid(pyramid: Sequence[Float[Tensor, "_ _ _ _"]], voxels: Int[Tens
 
     Args:
         pyramid: maps (c, x, y, z) of one patch, finest first.
-        voxels: indices into the finest map.
+        voxels: indices into the finest map. On the CPU they are checked; on another device a look at them would wait
+            for all that was asked of it, so there they must be right.
 
     Raises:
-        ValueError: a voxel lies outside the finest map.
+        ValueError: a voxel, on the CPU, lies outside the finest map.
     """
-    size = torch.tensor(pyramid[0].shape[1:], device=voxels.device)
-    if len(voxels) and bool(((voxels < 0) | (voxels >= size)).any()):
-        raise ValueError(
-            f"voxels must lie inside the patch of {tuple(size.tolist())}, got {voxels.amin(0).tolist()} "
-            f"to {voxels.amax(0).tolist()}"
-        )
+    if voxels.device.type == "cpu":
+        _check_inside(voxels, tuple(pyramid[0].shape[1:]))
     return torch.cat([_read(level, voxels >> i) for i, level in enumerate(pyramid)], dim=1)
 
 
@@ -32,3 +29,10 @@ def _read(level: Float[Tensor, "c x y z"], voxels: Int[Tensor, "v 3"]) -> Float[
     _, _, sy, sz = level.shape
     x, y, z = voxels.unbind(dim=1)
     return level.flatten(1).index_select(1, (x * sy + y) * sz + z).T
+
+
+def _check_inside(voxels: Int[Tensor, "v 3"], shape: tuple[int, ...]) -> None:
+    if len(voxels) and bool(((voxels < 0) | (voxels >= torch.tensor(shape))).any()):
+        raise ValueError(
+            f"voxels must lie inside the patch of {shape}, got {voxels.amin(0).tolist()} to {voxels.amax(0).tolist()}"
+        )

@@ -30,16 +30,8 @@ class EndlessData(pl.LightningDataModule, Generic[_Batches]):
         self._order = BatchOrder(rank=rank, world_size=world_size)
         if self._state is not None:
             self._order.load_state_dict(self._state)
-        return DataLoader(
-            self.batches,
-            batch_size=None,
-            sampler=self._order,
-            num_workers=self._num_workers,
-            worker_init_fn=one_thread,
-            persistent_workers=self._num_workers > 0,
-            pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
-            multiprocessing_context="spawn" if self._num_workers else None,
-        )
+        pinned = bool(self.trainer and self.trainer.strategy.root_device.type == "cuda")
+        return stream(self.batches, self._order, num_workers=self._num_workers, pin_memory=pinned)
 
     def advance(self) -> None:
         """One more batch was trained on."""
@@ -53,6 +45,22 @@ class EndlessData(pl.LightningDataModule, Generic[_Batches]):
         self._state = state_dict or None
         if self._order is not None and state_dict:
             self._order.load_state_dict(state_dict)
+
+
+def stream(
+    batches: PairBatches | LabelledBatches, order: BatchOrder, *, num_workers: int, pin_memory: bool = False
+) -> DataLoader[Any]:
+    """Batches in an order, read ahead by processes of their own; by this one with `num_workers` 0."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=order,
+        num_workers=num_workers,
+        worker_init_fn=one_thread,
+        persistent_workers=num_workers > 0,
+        pin_memory=pin_memory,
+        multiprocessing_context="spawn" if num_workers else None,
+    )
 
 
 class CountBatches(pl.Callback):

@@ -45,6 +45,7 @@ class Pretraining(pl.LightningModule):
         objective: "contrastive" (InfoNCE, projector of width 128) or "vicreg" (expander of width `expander_width`).
         optimizer: "adam" as released, at a constant rate; "adamw" warms up over `warmup_steps`, then falls by a
             cosine to zero at `max_steps`.
+        weight_decay: of adamw; of matrices and kernels, never of biases and norms.
         channels_last: lay patches and weights out by voxel, channels beside each other.
         micro_batch_size: pairs whose activations are held at a time; each part goes forward again in backward, so
             that the negatives span the whole batch (arXiv 2101.06983). Batch statistics are each part's own. The whole
@@ -133,12 +134,17 @@ class Pretraining(pl.LightningModule):
         """Adam at a constant rate, or AdamW with warm-up and cosine."""
         if self._optimizer == "adam":
             return torch.optim.Adam(self.parameters(), lr=self._learning_rate)
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay)
+        optimizer = torch.optim.AdamW(self._decayed_or_not(), lr=self._learning_rate)
         rest = max(1, self._max_steps - self._warmup_steps)
         warm = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-3, total_iters=max(1, self._warmup_steps))
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rest)
         schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, fall], [max(1, self._warmup_steps)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _decayed_or_not(self) -> list[dict[str, Any]]:
+        """Matrices and kernels decay; a norm's scale, its shift and a bias have one axis, and do not."""
+        many, one = ([p for p in self.parameters() if (p.ndim > 1) == decays] for decays in (True, False))
+        return [{"params": many, "weight_decay": self._weight_decay}, {"params": one, "weight_decay": 0.0}]
 
     def _of_part(self, patches: Tensor, voxels: list[Tensor], *, again: bool) -> tuple[Tensor, Tensor]:
         """Vectors and projections of some patches' voxels; `again`, keeps no activations, recomputes them."""
