@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-import torch
+from vox2vec.training import machine
 
 
 def add_machine_arguments(group: Any) -> None:
@@ -12,13 +12,10 @@ def add_machine_arguments(group: Any) -> None:
     group.add_argument(
         "--precision",
         choices=("32", "bf16", "16"),
-        help="(default: bf16 on a GPU that has it, half the memory; else 32, exact everywhere)",
+        help="(default: bf16 on a GPU that computes in it, half the memory; else 32, exact everywhere)",
     )
 
 
 def precision_of(arguments: argparse.Namespace) -> Any:
     """As Lightning names it."""
-    if arguments.precision is not None:
-        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[arguments.precision]
-    on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    return machine.precision_of(arguments.precision, arguments.accelerator)

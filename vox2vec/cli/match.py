@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from vox2vec.cli.prepared import add_weights_arguments, backbone_of, check_outputs
+from vox2vec.cli.arguments import (
+    add_device,
+    add_output,
+    add_scan,
+    add_weights,
+    backbone_of,
+    checked_folder,
+    checked_output,
+)
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import Embedder
 from vox2vec.inference.embedding import Embedding
@@ -26,14 +34,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Find each point of a list, given in the source scan, in the target scan, by the vectors of their "
         "voxels. World millimetres in RAS, or LPS where the file says so; the output is in the same.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="the scan that the points lie in: .nii.gz, DICOM, ...")
-    parser.add_argument("target", metavar="TARGET", help="the scan to find them in")
-    parser.add_argument("--series", metavar="UID", help="which one of SOURCE, where a DICOM folder holds several")
-    parser.add_argument("--target_series", metavar="UID", help="which one of TARGET")
+    add_scan(parser, "source", help="the scan that the points lie in")
+    add_scan(parser, "target", series="--target_series", help="the scan to find them in")
     parser.add_argument(
         "--points", required=True, metavar="FILE", help=".csv with columns x, y, z and name; Slicer's .fcsv, .mrk.json"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help=".csv, .fcsv or .mrk.json")
+    add_output(parser, help=".csv, .fcsv or .mrk.json")
     parser.add_argument("--system", choices=("RAS", "LPS"), help="of a CSV that does not say it (default: RAS)")
     parser.add_argument(
         "--mutual",
@@ -50,7 +56,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="of the pyramid's levels, finest first (default: all 1); "
         "vox2vec.matching.level_weights learns them without labels",
     )
-    add_weights_arguments(parser)
+    add_weights(parser)
+    add_device(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")
     parser.add_argument("--num_figures", metavar="N", type=int, default=6, help="at most (default: 6)")
     return parser
@@ -58,7 +65,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed both scans, match, write, and draw if asked."""
-    check_outputs(arguments.output, endings=(".csv", ".fcsv", ".json"), what="matches")
+    _check(arguments)
     points = read_points(arguments.points, system=arguments.system)
     backbone = backbone_of(arguments.weights)
     weights = checked_weights(arguments.level_weights, backbone.num_scales)
@@ -71,30 +78,15 @@ def run(arguments: argparse.Namespace) -> None:
     found.save(arguments.output, names=points.names, system=points.system)
     _tell(found, points, arguments.output)
     if arguments.figure is not None:
-        for path in write_match_figures(
-            arguments.figure, (source, target), embeddings, points, found, at_most=arguments.num_figures
-        ):
+        for path in _drawn(arguments, (source, target), embeddings, points, found):
             print(path)
 
 
-def write_match_figures(
-    folder: Path,
-    volumes: tuple[Volume, Volume],
-    embeddings: tuple[Embedding, Embedding],
-    points: Points,
-    found: Matches,
-    *,
-    at_most: int,
-) -> Iterator[Path]:
-    """A picture of each of the first matches, in a folder that is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in np.flatnonzero(found.found)[:at_most]:
-        here, there = points.points_mm[i], found.points_mm[i]
-        similarity = embeddings[1].similarity(embeddings[0].at([here])[0])
-        title = f"{points.names[i]}: similarity {found.score[i]:.2f}, {found.back_mm[i]:.0f} mm there and back"
-        path = folder / f"match_{i + 1:03d}.png"
-        match_figure(volumes[0], here, volumes[1], there, similarity, title=title).savefig(path)
-        yield path
+def _check(arguments: argparse.Namespace) -> None:
+    read = [arguments.source, arguments.target, arguments.points, arguments.weights]
+    checked_output(arguments.output, suffixes=[".csv", ".fcsv", ".json"], inputs=read)
+    if arguments.figure is not None:
+        checked_folder(arguments.figure)
 
 
 def _tell(found: Matches, points: Points, output: Path) -> None:
@@ -105,3 +97,21 @@ def _tell(found: Matches, points: Points, output: Path) -> None:
     for name, status, matched in zip(points.names, found.status, found.found, strict=True):
         if not matched:
             print(f"  {name}: {status} of the source; is the list in {points.system}?")
+
+
+def _drawn(
+    arguments: argparse.Namespace,
+    volumes: tuple[Volume, Volume],
+    embeddings: tuple[Embedding, Embedding],
+    points: Points,
+    found: Matches,
+) -> Iterator[Path]:
+    """The files of the first matches' pictures."""
+    arguments.figure.mkdir(parents=True, exist_ok=True)
+    for i in np.flatnonzero(found.found)[: arguments.num_figures]:
+        here, there = points.points_mm[i], found.points_mm[i]
+        similarity = embeddings[1].similarity(embeddings[0].at([here])[0])
+        title = f"{points.names[i]}: similarity {found.score[i]:.2f}, {found.back_mm[i]:.0f} mm there and back"
+        path = arguments.figure / f"match_{i + 1:03d}.png"
+        match_figure(volumes[0], here, volumes[1], there, similarity, title=title).savefig(path)
+        yield path

@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.prepared import add_weights_arguments, backbone_of, check_outputs
+from vox2vec.cli.arguments import (
+    PICTURES,
+    add_device,
+    add_output,
+    add_scan,
+    add_weights,
+    backbone_of,
+    checked_output,
+)
 from vox2vec.figures.position import position_figure
 from vox2vec.inference.embed import Embedder
 from vox2vec.matching.position import axial_position
@@ -19,20 +27,19 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Find for each slice of a scan the height of the most similar places in a reference scan, such as "
         "a whole torso, by the features of its voxels. World millimetres, RAS+ z.",
     )
-    parser.add_argument("scan", metavar="SCAN", help=".nii.gz, DICOM, ...")
-    parser.add_argument("reference", metavar="REFERENCE", help="a scan that holds what SCAN holds")
-    parser.add_argument("--series", metavar="UID", help="which one of SCAN, where a DICOM folder holds several")
-    parser.add_argument("--reference_series", metavar="UID", help="which one of REFERENCE")
-    parser.add_argument("-o", "--output", required=True, metavar="CSV", type=Path)
+    add_scan(parser)
+    add_scan(parser, "reference", series="--reference_series", help="a scan that holds what SCAN holds")
+    add_output(parser, metavar="CSV")
     parser.add_argument("--every", metavar="MM", type=float, default=10.0, help="from slice to slice (default: 10)")
     parser.add_argument("--figure", metavar="PNG", type=Path, help="draw the curve between both scans")
-    add_weights_arguments(parser)
+    add_weights(parser)
+    add_device(parser)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed both scans, write the curve, and draw it if asked."""
-    check_outputs(arguments.output, arguments.figure)
+    _check(arguments)
     backbone = backbone_of(arguments.weights)
     scan = load_volume(arguments.scan, series=arguments.series)
     reference = load_volume(arguments.reference, series=arguments.reference_series)
@@ -48,3 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
         title = "Where each slice lies, by the features of its voxels"
         position_figure(scan, reference, *columns, title=title).savefig(arguments.figure)
         print(arguments.figure)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    read = [arguments.scan, arguments.reference, arguments.weights]
+    checked_output(arguments.output, suffixes=[".csv"], inputs=read)
+    if arguments.figure is not None:
+        checked_output(arguments.figure, suffixes=PICTURES, inputs=read)

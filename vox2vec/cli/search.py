@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.prepared import add_weights_arguments, backbone_of, check_outputs
+from vox2vec.cli.arguments import (
+    PICTURES,
+    add_device,
+    add_output,
+    add_scan,
+    add_weights,
+    backbone_of,
+    checked_output,
+)
 from vox2vec.data.cache import Cache
 from vox2vec.data.entry import Entry
 from vox2vec.figures.retrieval import retrieval_figure
@@ -23,8 +31,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Look for places like one of a scan in all CTs of a cache (`vox2vec warmup-cache`). The first "
         "search embeds the cached CTs and keeps their vectors in an index beside the cache; later ones read it.",
     )
-    parser.add_argument("scan", metavar="SCAN", help="the scan that is asked about: .nii.gz, DICOM, ...")
-    parser.add_argument("--series", metavar="UID", help="which series of it, where a DICOM folder holds several")
+    add_scan(parser, help="the scan that is asked about")
     parser.add_argument(
         "--point", metavar=("X", "Y", "Z"), nargs=3, type=float, required=True, help="the place, RAS+ millimetres"
     )
@@ -36,23 +43,23 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--index_dir", metavar="DIR", type=Path, help="(default: CACHE_DIR/index)")
     parser.add_argument("--every", metavar="MM", type=float, default=8.0, help="lattice of the index (default: 8)")
     parser.add_argument("--count", metavar="N", type=int, default=10, help="of places (default: 10)")
-    parser.add_argument("-o", "--output", required=True, metavar="CSV", type=Path)
+    add_output(parser, metavar="CSV")
     parser.add_argument("--figure", metavar="PNG", type=Path, help="draw the places")
-    add_weights_arguments(parser)
+    add_weights(parser)
+    add_device(parser)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Complete the index, search it, write the places, and draw them if asked."""
-    check_outputs(arguments.output, arguments.figure)
+    _check(arguments)
     backbone = backbone_of(arguments.weights)
     cache = Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table)
     entries = _entries(cache)
     embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
     volume = load_volume(arguments.scan, series=arguments.series)
     vector = embedder(volume).around(arguments.point, arguments.radius)
-    folder = arguments.index_dir or arguments.cache_dir / "index"
-    index = PlaceIndex(folder, embedder.fingerprint, every_mm=arguments.every)
+    index = PlaceIndex(arguments.index_dir or cache.folder / "index", embedder.fingerprint, every_mm=arguments.every)
     for key, reason in index.fill(entries, lambda key: cache.open(entries[key]), embedder).items():
         print(f"left out: {entries[key].id}: {reason}", file=sys.stderr)
     places = index.search(vector, count=arguments.count, among=set(entries))
@@ -62,6 +69,13 @@ def run(arguments: argparse.Namespace) -> None:
         drawn = [(volume, arguments.point, "asked"), *(_drawn(cache, entries[p.key], p) for p in places[:7])]
         retrieval_figure(drawn, title="The most similar places").savefig(arguments.figure)
         print(arguments.figure)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    read = [arguments.scan, arguments.cache_dir / "scans", arguments.weights]
+    checked_output(arguments.output, suffixes=[".csv"], inputs=read)
+    if arguments.figure is not None:
+        checked_output(arguments.figure, suffixes=PICTURES, inputs=read)
 
 
 def _entries(cache: Cache) -> dict[str, Entry]:

@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from vox2vec.cli.prepared import backbone_of, check_outputs
-from vox2vec.data.sources.labelled import read_names
-from vox2vec.data.sources.own import own_data
+from vox2vec.cli.arguments import (
+    LABELS,
+    add_device,
+    add_output,
+    add_scan,
+    add_weights,
+    backbone_of,
+    checked_output,
+)
+from vox2vec.data.sources.labelled import labelled_data
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.examples import names_in, segment_by_examples
 from vox2vec.nn.head_file import SegmentationHead, load_head
@@ -26,9 +33,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Find the structures that a head was trained on, or those of one or a few labelled scans without "
         "training, and write them as labels on the scan's own grid.",
     )
-    parser.add_argument(
-        "scan", metavar="SCAN", help=".nii, .nii.gz, .nrrd, .mha, a DICOM folder or one of a series' files"
-    )
+    add_scan(parser)
     known = parser.add_mutually_exclusive_group(required=True)
     known.add_argument("--head", metavar="HEAD", help="of eval.py, such as fold_0/linear.safetensors, or owner/name")
     known.add_argument(
@@ -40,21 +45,20 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--names", metavar="JSON", type=Path, help='structures of the examples, {"1": "liver"} (default: all labels)'
     )
-    parser.add_argument("-o", "--output", required=True, metavar="NIFTI", type=Path, help="such as labels.nii.gz")
-    parser.add_argument(
-        "--weights",
+    add_output(parser, metavar="NIFTI", help="such as labels.nii.gz")
+    add_weights(
+        parser,
         help="contrastive, vicreg, small, a file, a Hub repository: what the head was trained on (default: "
         "backbone.safetensors beside the head, else the one it knows; with --examples as of embed)",
     )
-    parser.add_argument("--series", metavar="UID", help="which series, where a DICOM folder holds several")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--precision", default="auto", choices=("auto", "32", "bf16"), help="as of embed")
+    add_device(parser)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Segment, write, and say what was found."""
-    check_outputs(arguments.output, endings=(".nii", ".nii.gz"), what="labels")
+    read = [arguments.scan, arguments.head, arguments.examples, arguments.names, arguments.weights]
+    checked_output(arguments.output, suffixes=LABELS, inputs=read)
     if arguments.names is not None and arguments.examples is None:
         raise ValueError("--names goes with --examples; a head has its own names")
     labels, names = _by_head(arguments) if arguments.examples is None else _by_examples(arguments)
@@ -75,12 +79,9 @@ def _by_head(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
 def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
     backbone = backbone_of(arguments.weights)
     volume = load_volume(arguments.scan, series=arguments.series)
-    source = own_data(arguments.examples).with_labels_only()
-    if not source.ids:
-        raise ValueError(f"{arguments.examples} must hold scans with labels, SCAN_labels.nii.gz beside SCAN.nii.gz")
+    source = labelled_data(arguments.examples, names=arguments.names)
     truths = {id: truth for id in source.ids if (truth := source.labels(id)) is not None}
-    named = read_names(arguments.names) if arguments.names else source.label_names
-    names = named or names_in(truths.values())
+    names = source.label_names or names_in(truths.values())
     print(f"{len(truths)} labelled scans: {', '.join(truths)}")
     examples = ((source.load(id), truth) for id, truth in truths.items())
     labels = segment_by_examples(

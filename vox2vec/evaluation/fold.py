@@ -25,6 +25,7 @@ from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.datamodule import CountBatches, EndlessData
 from vox2vec.training.heads import evaluating, fresh_heads, measure_statistics
 from vox2vec.training.keep_best import KeepBest
+from vox2vec.training.machine import accelerator_of
 from vox2vec.training.segmentation import Segmentation
 from vox2vec.training.watching import KeepLast
 from vox2vec.volume import Volume
@@ -205,7 +206,7 @@ def finish_fold(
 
 def _trainer(protocol: Protocol, folder: Path, best: KeepBest) -> pl.Trainer:
     return pl.Trainer(
-        accelerator=protocol.accelerator,
+        accelerator=accelerator_of(protocol.accelerator),
         devices=1,
         precision=protocol.precision,
         max_epochs=protocol.epochs,

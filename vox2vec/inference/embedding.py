@@ -119,7 +119,8 @@ class Embedding:
         point = np.asarray(point_mm, dtype=np.float64)
         if point.shape != (3,) or radius_mm < 0:
             raise ValueError(f"a point must be (3,), a radius not negative, got {point.shape} and {radius_mm}")
-        steps = [np.arange(-radius_mm, radius_mm + 1e-6, s) for s in self.grid.spacing_mm]
+        most = [int(radius_mm / s + 1e-6) for s in self.grid.spacing_mm]
+        steps = [s * np.arange(-n, n + 1) for n, s in zip(most, self.grid.spacing_mm, strict=True)]
         box = point + np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
         vectors = self.at(box[self.in_body(box)])
         vectors = vectors[vectors.isfinite().all(dim=1)]

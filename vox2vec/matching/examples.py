@@ -46,7 +46,7 @@ def segment_by_examples(
     """
     if names is None:
         read = [(example, _labels(labels)) for example, labels in examples]
-        examples, names = read, names_in(labels for _, labels in read)
+        names, examples = names_in(labels for _, labels in read), read
     embedder = Embedder(backbone, device=device, precision=precision, progress=progress)
     parts = []
     for number, (example, labels) in enumerate(examples):
