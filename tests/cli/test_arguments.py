@@ -83,7 +83,7 @@ def test_what_cannot_be_written_is_told_before_the_work(name, message, tmp_path)
 
 
 def test_a_folder_that_is_missing_or_takes_no_files_is_told_before_the_work(tmp_path):
-    with pytest.raises(FileNotFoundError, match="folder of the output must exist, .*no does not; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"folder of the output must exist, .*no does not; make it first"):
         checked_output(tmp_path / "no" / "a.csv")
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"must be a folder, .*file is a file"):

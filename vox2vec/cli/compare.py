@@ -15,7 +15,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec compare`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "compare",
-        help="evaluations side by side",
         description="Print the runs' Dice as a table, setups by rows and structures by columns, mean ± SD over folds, "
         "beside the published rows where it is BTCV; and each run less the first, paired by patient.",
     )

@@ -21,7 +21,7 @@ from vox2vec.reading.load import load_volume
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec embed`."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "embed", help="features of a whole scan", description="Write the features of every voxel of a CT to one file."
+        "embed", description="Write the features of every voxel of a CT to one file."
     )
     add_scan(parser)
     add_output(parser, help="such as scan.safetensors")

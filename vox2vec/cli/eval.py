@@ -31,7 +31,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec eval`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "eval",
-        help="segment labelled CTs with a backbone, in folds",
         description="Train heads on a backbone, frozen or not, and test them on whole CTs of other patients. The "
         "defaults are the published protocol. The log folder gets results.json, summary.csv, figures, the heads and "
         "the labels they found; run again, a killed evaluation goes on where it was.",

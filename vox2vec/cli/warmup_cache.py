@@ -14,7 +14,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec warmup-cache`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "warmup-cache",
-        help="prepare CTs for training",
         description="Prepare every CT of the data sets and keep it in a cache. A second run does what is missing. A "
         "scan that cannot be read is a line of report.csv; then the exit code is 1.",
     )
