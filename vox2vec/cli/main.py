@@ -31,7 +31,10 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code is 0, the command's own, or 2 for bad input, told in one line on stderr."""
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(words[0] if words else "").parse_args(words)
+    try:
+        arguments = _parser(words[0] if words else "").parse_args(words)
+    except (ValueError, OSError) as error:  # of the file of --config
+        return _refused(error)
     logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -43,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             if arguments.debug:
                 traceback.print_exc()
-            print(f"vox2vec: error: {' '.join(str(error).split())}", file=sys.stderr)
-            return BAD_INPUT
+            return _refused(error)
         except KeyboardInterrupt:
             print("vox2vec: stopped", file=sys.stderr)
             return 130
@@ -61,6 +63,11 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
         subparser.add_argument("--debug", action="store_true", help="show log messages, and where an error came from")
         subparser.set_defaults(run=command.run)
     return parser
+
+
+def _refused(error: Exception) -> int:
+    print(f"vox2vec: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
