@@ -10,10 +10,10 @@ from torch import nn
 from benchmarks.memory import peak_of
 from benchmarks.timing import seconds_of
 from vox2vec.losses.segmentation import bce_dice
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import SegmentationHead
 from vox2vec.nn.heads import LinearHead
-from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.heads import fresh_heads
 from vox2vec.volume import Volume
 

@@ -1,6 +1,13 @@
 """The doors of DESIGN.md, as a user imports them."""
 
+import ast
 import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 import vox2vec
 
@@ -29,3 +36,29 @@ def test_the_doors_are_where_the_design_says():
 def test_every_public_name_is_there_and_documented():
     for name in vox2vec.__all__:
         assert inspect.getdoc(getattr(vox2vec, name)), name
+
+
+def test_the_package_opens_before_any_door_is_loaded():
+    code = """
+import json, sys
+import vox2vec
+loaded = [name for name in ("torch", "numpy", "nibabel", "vox2vec.volume") if name in sys.modules]
+print(json.dumps([loaded, sorted(set(vox2vec.__all__) - set(dir(vox2vec)))]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], []]
+
+
+def test_type_checkers_find_each_door_where_python_does():
+    tree = ast.parse(Path(vox2vec.__file__).read_text(encoding="utf-8"))
+    checked = {
+        name.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    loaded = {name: file for file, names in vox2vec._FILES.items() for name in names}
+    assert {name: file for name, file in checked.items() if file.startswith("vox2vec.")} == loaded
+    assert sorted(loaded) == sorted(vox2vec.__all__)
+
+
+def test_a_name_that_is_no_door_is_no_attribute():
+    with pytest.raises(AttributeError, match="module 'vox2vec' has no attribute 'embedd'"):
+        vox2vec.embedd  # noqa: B018

@@ -152,6 +152,21 @@ def test_a_mask_is_saved_as_zeros_and_ones(tmp_path):
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "mask.nii").dataobj), mask.astype(np.uint8))
 
 
+@pytest.mark.parametrize("number", [2**31 - 1, -(2**31)])
+def test_labels_of_64_bits_keep_their_numbers(number, tmp_path):
+    Volume(np.full((2, 2, 2), number, np.int64), np.eye(4)).save(tmp_path / "labels.nii")
+    assert (np.asarray(nibabel.load(tmp_path / "labels.nii").dataobj) == number).all()
+
+
+@pytest.mark.parametrize(("number", "dtype"), [(2**31, np.int64), (-(2**31) - 1, np.int64), (2**63, np.uint64)])
+def test_labels_beyond_int32_are_refused_not_wrapped(number, dtype, tmp_path):
+    image = np.zeros((2, 2, 2), dtype)
+    image[1, 0, 1] = number
+    with pytest.raises(ValueError, match=rf"from -2147483648 to 2147483647, got {number}; give the labels smaller"):
+        Volume(image, np.eye(4)).save(tmp_path / "labels.nii")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("image", "affine", "message"),
     [

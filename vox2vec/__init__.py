@@ -1,37 +1,24 @@
 """vox2vec: a vector for every voxel of a CT."""
 
 import re
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vox2vec.inference.embed import Embedder, embed
-from vox2vec.inference.embedding import Embedding
-from vox2vec.matching.index import Index
-from vox2vec.matching.landmarks import Matches, match
-from vox2vec.nn.checkpoint import save_backbone
-from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_small, vox2vec_vicreg
-from vox2vec.preprocessing.prepare import prepare
-from vox2vec.reading.load import load_volume
-from vox2vec.recipe import PAPER, Recipe
-from vox2vec.volume import Volume
-
 if TYPE_CHECKING:
     from vox2vec.evaluation.evaluate import evaluate
-
-
-def _version() -> str:
-    """Of the package as installed; in a clone that is not, as its pyproject.toml says."""
-    try:
-        return version("vox2vec")
-    except PackageNotFoundError:
-        project = Path(__file__).parents[1] / "pyproject.toml"
-        told = re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.M) if project.exists() else None
-        return told[1] if told else "unknown"
-
-
-__version__ = _version()
+    from vox2vec.inference.embed import Embedder, embed
+    from vox2vec.inference.embedding import Embedding
+    from vox2vec.matching.index import Index
+    from vox2vec.matching.landmarks import Matches, match
+    from vox2vec.nn.checkpoint import save_backbone
+    from vox2vec.nn.fpn import FPN3d
+    from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_small, vox2vec_vicreg
+    from vox2vec.preprocessing.prepare import prepare
+    from vox2vec.reading.load import load_volume
+    from vox2vec.recipe import PAPER, Recipe
+    from vox2vec.volume import Volume
 
 __all__ = [
     "PAPER",
@@ -53,12 +40,42 @@ __all__ = [
     "vox2vec_small",
     "vox2vec_vicreg",
 ]
+_FILES = {  # of the doors: each is loaded when it is first asked for, so that `vox2vec --help` waits for no torch
+    "vox2vec.evaluation.evaluate": ("evaluate",),
+    "vox2vec.inference.embed": ("Embedder", "embed"),
+    "vox2vec.inference.embedding": ("Embedding",),
+    "vox2vec.matching.index": ("Index",),
+    "vox2vec.matching.landmarks": ("Matches", "match"),
+    "vox2vec.nn.checkpoint": ("save_backbone",),
+    "vox2vec.nn.fpn": ("FPN3d",),
+    "vox2vec.nn.pretrained": ("load_backbone", "vox2vec_contrastive", "vox2vec_small", "vox2vec_vicreg"),
+    "vox2vec.preprocessing.prepare": ("prepare",),
+    "vox2vec.reading.load": ("load_volume",),
+    "vox2vec.recipe": ("PAPER", "Recipe"),
+    "vox2vec.volume": ("Volume",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`evaluate`, whose import loads Lightning, when it is first asked for."""
-    if name != "evaluate":
+    file = next((file for file, names in _FILES.items() if name in names), None)
+    if file is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vox2vec.evaluation.evaluate import evaluate
+    globals()[name] = getattr(import_module(file), name)
+    return globals()[name]
 
-    return evaluate
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """Of the package as installed; in a clone that is not, as its pyproject.toml says."""
+    try:
+        return version("vox2vec")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        told = re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.M) if project.exists() else None
+        return told[1] if told else "unknown"
+
+
+__version__ = _version()

@@ -98,15 +98,30 @@ class Volume:
         return Volume(image, other.affine)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write NIfTI (.nii or .nii.gz); booleans become uint8."""
+        """Write NIfTI (.nii or .nii.gz); booleans become uint8, integers of 64 bits int32, float16 float32.
+
+        Raises:
+            ValueError: another suffix; an integer beyond int32, which is the widest that NIfTI's readers share.
+        """
         path = Path(path)
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ValueError(f"a volume is saved as .nii or .nii.gz, got {path.name}")
         image = self.image.astype(np.uint8) if self.image.dtype == bool else self.image
         if image.dtype in (np.int64, np.uint64):
-            image = image.astype(np.int32)
+            image = _as_int32(image)
         elif image.dtype == np.float16:
             image = image.astype(np.float32)
         nifti = nibabel.Nifti1Image(image, self.affine)
         nifti.header.set_xyzt_units("mm")
         nibabel.save(nifti, path)
+
+
+def _as_int32(image: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int32)
+    for extreme in (image.min(), image.max()):
+        if not limits.min <= int(extreme) <= limits.max:
+            raise ValueError(
+                f"integers are saved as int32, from {limits.min} to {limits.max}, got {extreme}; give the labels "
+                "smaller numbers, or save floats"
+            )
+    return image.astype(np.int32)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.inference.scans import blob
 from vox2vec import Embedding, FPN3d, Volume, __version__, load_backbone, save_backbone
-from vox2vec.cli.main import main
+from vox2vec.cli.main import COMMANDS, main
 from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.evaluation import demo
 from vox2vec.training.settings import Network
@@ -44,11 +44,44 @@ def test_embed_writes_the_file_and_the_figures(scan, weights, tmp_path, capsys):
     assert "out.safetensors: 30 channels on 40x36x20 voxels of 1x1x2 mm" in capsys.readouterr().out
 
 
+def test_the_list_of_commands_is_there_before_any_of_them_is_loaded():
+    code = """
+import sys
+from vox2vec.cli.main import COMMANDS, main
+try:
+    main(["--help"])
+except SystemExit:
+    heavy = {"torch", "numpy", "nibabel", "vox2vec.cli.arguments"} & set(sys.modules)
+    print([*heavy, *(name for name in COMMANDS if "vox2vec.cli." + name.replace("-", "_") in sys.modules)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *told, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    text = " ".join(" ".join(told).split())
+    assert all(f" {name} {line}" in text for name, line in COMMANDS.items())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_described_by_its_own_file(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: vox2vec {command} ")
+    assert "--debug" in told
+
+
+@pytest.mark.parametrize("words", [[], ["radiate"], ["radiate", "embed"], ["--debug", "embed"], ["--"]])
+def test_words_that_are_no_command_are_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "vox2vec: error: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["cache", "warmup-cache"])
 def test_a_command_loads_only_what_it_needs(command):
     code = f"""
 import sys
-from vox2vec.cli.main import main
+from vox2vec.cli.main import COMMANDS, main
 try:
     main([{command!r}, "--help"])
 except SystemExit:

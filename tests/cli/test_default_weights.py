@@ -7,11 +7,12 @@ import torch
 from tests.inference.scans import blob
 from tests.nn.hub_server import Hub, serving
 from vox2vec import Embedding, FPN3d
+from vox2vec.cli.arguments import backbone_of
 from vox2vec.cli.main import main
-from vox2vec.cli.prepared import backbone_of
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.head_file import SegmentationHead, save_head
 from vox2vec.nn.heads import LinearHead
-from vox2vec.nn.pretrained import fingerprint, is_at_hand, vox2vec_small
+from vox2vec.nn.pretrained import is_at_hand, vox2vec_small
 
 
 @pytest.fixture

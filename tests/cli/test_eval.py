@@ -20,9 +20,9 @@ from vox2vec.cli.main import main
 from vox2vec.data.phantom import phantom
 from vox2vec.data.sources.structures import BTCV_ORGANS
 from vox2vec.evaluation.results import Results
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import load_head
-from vox2vec.nn.pretrained import fingerprint
 from vox2vec.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]

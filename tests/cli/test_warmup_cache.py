@@ -93,7 +93,7 @@ def test_labels_are_stored_on_demand(scans, tmp_path):
 
 
 def test_no_data_set_means_phantoms_said_loudly(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vox2vec.cli.sources.Phantoms", lambda: Phantoms(2, spacing_mm=(8, 8, 10)))
+    monkeypatch.setattr("vox2vec.cli.arguments.Phantoms", lambda: Phantoms(2, spacing_mm=(8, 8, 10)))
     from vox2vec.data.sources.phantoms import Phantoms
 
     assert _warm(tmp_path / "cache") == 0
@@ -138,7 +138,9 @@ def test_verify_finds_damage_and_prune_removes_it(scans, tmp_path, capsys):
         (["--data_dir", "nowhere"], "nowhere does not exist"),
         (["--amos_dir", "nowhere"], "AMOS must be a folder"),
         (["--amid", "KiTS23"], "--amid takes NAME=DIR"),
-        (["--label_dir", "x"], "exactly one --data_dir, got 0"),
+        (["--labels_dir", "x"], "exactly one --data_dir, got 0"),
+        (["--report", "no/such/report.csv"], "the folder of the output must exist"),
+        (["--report", "report.txt"], "must end in .csv"),
         (["--num_workers", "-1"], "--num_workers must be 0 or more"),
         (["--spacing", "0", "1", "2"], "spacing_mm must be three positive numbers"),
     ],

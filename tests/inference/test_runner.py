@@ -1,6 +1,7 @@
 """The backbone in inference: precision, its measured error, compilation."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -57,6 +58,14 @@ def test_the_relative_error_is_that_of_the_worst_level():
     exact = [torch.ones(4), torch.full((9,), 2.0)]
     one = [torch.ones(4) * 1.001, torch.full((9,), 2.2)]
     assert relative_error(lambda _: one, lambda _: exact, torch.zeros(1, 1, 1, 1, 1)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_level_that_is_no_number_makes_the_relative_error_none(level):
+    exact = [torch.ones(4), torch.full((9,), 2.0)]
+    one = [torch.ones(4), torch.full((9,), 2.0)]
+    one[level][2] = torch.nan
+    assert math.isnan(relative_error(lambda _: one, lambda _: exact, torch.zeros(1, 1, 1, 1, 1)))
 
 
 def test_a_machine_that_cannot_compile_goes_on_without(patches, monkeypatch, caplog):

@@ -9,10 +9,10 @@ from vox2vec.data.phantom import phantom
 from vox2vec.inference.segmentation import class_probabilities, labels_of, probability_slabs, segment
 from vox2vec.inference.windows import Windows, upsampled
 from vox2vec.metrics.overlap import dice
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import SegmentationHead
 from vox2vec.nn.heads import LinearHead
-from vox2vec.nn.pretrained import fingerprint
 from vox2vec.preprocessing.intensity import scale_hu
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume

@@ -2,9 +2,9 @@
 
 import torch
 
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
-from vox2vec.nn.pretrained import fingerprint
 from vox2vec.recipe import Recipe
 
 RECIPE = Recipe(spacing_mm=(3.0, 3.0, 3.0), patch_size=(32, 32, 32))

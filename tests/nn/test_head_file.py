@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.nn.hub_server import Hub, serving
-from vox2vec.nn.checkpoint import save_backbone
+from vox2vec.nn.checkpoint import backbone_from_file, save_backbone
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import KINDS, SegmentationHead, check_backbone, load_head, save_head
-from vox2vec.nn.pretrained import fingerprint
 
 NAMES = {3: "liver", 7: "spleen", 300: "rib"}
 
@@ -47,6 +47,11 @@ def test_another_backbone_is_refused(backbone, tmp_path):
     other = FPN3d(base_channels=2, num_scales=3)
     with pytest.raises(ValueError, match=f"trained on, {fingerprint(backbone)}; this one is {fingerprint(other)}"):
         check_backbone(_head(backbone, "linear"), other)
+
+
+def test_a_half_precision_copy_of_its_backbone_serves_a_head(backbone, tmp_path):
+    save_backbone(backbone, tmp_path / "half.safetensors", dtype=torch.float16)
+    check_backbone(_head(backbone, "linear"), backbone_from_file(tmp_path / "half.safetensors"))
 
 
 def test_what_is_no_head_is_refused(backbone, tmp_path):

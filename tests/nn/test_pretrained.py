@@ -1,6 +1,7 @@
 """The doors of the Hub, against a local server that speaks its protocol."""
 
 import time
+from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
@@ -10,8 +11,7 @@ from tests.nn.hub_server import COMMIT, Hub, serving
 from vox2vec.nn import pretrained as pretrained_module
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import fingerprint, load_backbone, vox2vec_contrastive, vox2vec_vicreg
-from vox2vec.recipe import Recipe
+from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_vicreg
 
 DOORS = {"contrastive": vox2vec_contrastive, "vicreg": vox2vec_vicreg}
 
@@ -120,11 +120,16 @@ def test_a_repository_without_or_with_several_weights_is_refused(tmp_path, cache
             load_backbone("someone/else")
 
 
-def test_a_fingerprint_tells_weights_and_recipes_apart():
-    torch.manual_seed(0)
-    one, other = FPN3d(1, 2, 3), FPN3d(1, 2, 3)
-    assert fingerprint(one) != fingerprint(other)
-    other.load_state_dict(one.state_dict())
-    assert fingerprint(one) == fingerprint(other)
-    other.recipe = Recipe(spacing_mm=(2, 2, 2))
-    assert fingerprint(one) != fingerprint(other)
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+@pytest.mark.parametrize("name", ["small", "contrastive"])
+def test_what_lies_in_the_working_directory_does_not_hide_named_weights(
+    name, make, tmp_path, monkeypatch, released, cache, online
+):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / name)
+    with serving(Hub("mishgon/vox2vec", released)) as hub:
+        online(hub)
+        assert load_backbone(name).base_channels == (8 if name == "small" else 16)
+        for path in (f"./{name}", Path(name)):
+            with pytest.raises((FileNotFoundError, ValueError), match=rf"there are no weights at {name}|is empty"):
+                load_backbone(path)

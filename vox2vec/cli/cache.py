@@ -18,7 +18,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec cache`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "cache",
-        help="list, verify or prune a cache",
         description="ls: the manifest, as CSV. verify: read every file and compare its sum; exit code 1 where one "
         "is broken. prune: delete broken entries, leftovers, remembered refusals, and with --source a whole data set.",
     )

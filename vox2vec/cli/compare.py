@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from vox2vec.cli.arguments import PICTURES, add_output, checked_output
 from vox2vec.evaluation.comparison import comparison_table, differences_table, draw_comparison
 from vox2vec.evaluation.results import Results
 from vox2vec.evaluation.scores import METRICS
@@ -14,20 +15,19 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec compare`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "compare",
-        help="evaluations side by side",
         description="Print the runs' Dice as a table, setups by rows and structures by columns, mean ± SD over folds, "
         "beside the published rows where it is BTCV; and each run less the first, paired by patient.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="log folders of eval.py, or results.json")
     parser.add_argument("--metric", choices=METRICS, default="dice", help="(default: dice, the official protocol's)")
-    parser.add_argument("-o", "--output", metavar="PNG", type=Path, help="draw it too")
+    add_output(parser, metavar="PNG", required=False, help="draw it too")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Two tables, and the figure if asked."""
-    if arguments.output is not None and not arguments.output.resolve().parent.is_dir():
-        raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
+    if arguments.output is not None:
+        checked_output(arguments.output, suffixes=PICTURES)
     runs = {_name(path): Results.read(path) for path in arguments.runs}
     print(markdown(*comparison_table(runs, metric=arguments.metric)))
     header, rows = differences_table(runs, metric=arguments.metric)

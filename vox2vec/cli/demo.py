@@ -12,7 +12,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec demo`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "demo",
-        help="pre-train and probe on synthetic CTs, offline",
         description="Pre-train a small network on synthetic torsos, compare its features with an untrained network's "
         "on others, and write it all to one report.html; no data needed, ten to fifteen minutes on two CPU cores.",
     )

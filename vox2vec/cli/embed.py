@@ -4,32 +4,29 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.prepared import add_weights_argument, backbone_of
-from vox2vec.figures.overview import figures_of
+from vox2vec.cli.arguments import (
+    add_device,
+    add_output,
+    add_scan,
+    add_weights,
+    backbone_of,
+    checked_folder,
+    checked_output,
+)
+from vox2vec.figures.overview import write_figures
 from vox2vec.inference.embed import embed
-from vox2vec.inference.embedding import Embedding
 from vox2vec.reading.load import load_volume
-from vox2vec.volume import Volume
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec embed`."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "embed", help="features of a whole scan", description="Write the features of every voxel of a CT to one file."
+        "embed", description="Write the features of every voxel of a CT to one file."
     )
-    parser.add_argument(
-        "scan", metavar="SCAN", help=".nii, .nii.gz, .nrrd, .mha, a DICOM folder or one of a series' files"
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help="such as scan.safetensors")
-    add_weights_argument(parser)
-    parser.add_argument("--series", metavar="UID", help="which series, where a DICOM folder holds several")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "32", "bf16"),
-        help="auto takes bfloat16 where the hardware has it and the error, measured first, is at most 1 %%",
-    )
+    add_scan(parser)
+    add_output(parser, help="such as scan.safetensors")
+    add_weights(parser)
+    add_device(parser)
     parser.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
@@ -52,31 +49,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed a scan, write the file, and the figures if asked."""
-    if not arguments.output.resolve().parent.is_dir():
-        raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
+    checked_output(arguments.output, suffixes=[".safetensors"], inputs=[arguments.scan, arguments.weights])
+    if arguments.figure is not None:
+        checked_folder(arguments.figure)
     volume = load_volume(arguments.scan, series=arguments.series)
-    embedding = embed(
-        volume,
-        backbone_of(arguments.weights),
-        device=arguments.device,
-        precision=arguments.precision,
-        compiled=arguments.compile,
-        batch_size=arguments.batch_size,
-    )
+    how = {name: getattr(arguments, name) for name in ("device", "precision", "batch_size")}
+    embedding = embed(volume, backbone_of(arguments.weights), compiled=arguments.compile, **how)
     embedding.save(arguments.output)
     shape, spacing = "x".join(map(str, embedding.shape)), "x".join(f"{s:g}" for s in embedding.grid.spacing_mm)
     print(f"{arguments.output}: {embedding.num_channels} channels on {shape} voxels of {spacing} mm")
     if arguments.figure is not None:
-        for path in write_figures(embedding, volume, arguments.figure, point_mm=arguments.point):
-            print(path)
-
-
-def write_figures(
-    embedding: Embedding, volume: Volume, folder: Path, *, point_mm: list[float] | None = None
-) -> list[Path]:
-    """Write slices.png, pca.png and similarity.png of a scan into `folder`, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = figures_of(embedding, volume, point_mm=point_mm)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in figures]
+        print(*write_figures(embedding, volume, arguments.figure, point_mm=arguments.point), sep="\n")

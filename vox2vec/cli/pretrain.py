@@ -23,7 +23,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec pretrain`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "pretrain",
-        help="learn voxel vectors from CTs",
         description="Pre-train a backbone on the CTs of a cache; data sets that are named are warmed first. The "
         "log folder gets last.ckpt, to go on from, and backbone.safetensors, to use.",
     )

@@ -19,8 +19,8 @@ from vox2vec.evaluation.fold import Protocol, run_fold
 from vox2vec.evaluation.nearest_fold import Neighbours, run_nearest_fold
 from vox2vec.evaluation.results import Results, summary
 from vox2vec.evaluation.run_folder import draw, fold_folder, keep_settings, write_results
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import fingerprint
 
 _logger = logging.getLogger(__name__)
 Setup = Literal["probing", "fine-tuning", "from_scratch", "knn"]
@@ -70,10 +70,10 @@ def evaluate(
     Source: METHOD.md section 4.
     """
     protocol = _checked(setup, protocol)
+    cache = _cache_of(cache, backbone)
     chosen = chosen_splits(
         source.ids, split=split, splits=splits, num_val=num_val, train_size=train_size, seed=protocol.seed
     )
-    cache = _cache_of(cache, backbone)
     log_dir = Path(log_dir)
     entries = _cached(cache, source, num_workers, warn)
     names = dict(sorted((source.label_names or labels_in(cache, list(entries.values()))).items()))

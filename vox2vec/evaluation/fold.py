@@ -19,9 +19,9 @@ from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split, patient_of
 from vox2vec.evaluation.scores import Scores, scores_of
 from vox2vec.nn.checkpoint import save_backbone
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import KINDS, SegmentationHead, save_head
-from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.datamodule import CountBatches, EndlessData
 from vox2vec.training.heads import evaluating, fresh_heads, measure_statistics
 from vox2vec.training.keep_best import KeepBest

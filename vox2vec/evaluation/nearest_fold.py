@@ -41,6 +41,13 @@ class Neighbours:
     precision: Precision = "auto"
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or self.temperature <= 0 or self.smoothing_mm < 0:
+            raise ValueError(
+                "neighbours must be at least 1, temperature above 0, smoothing_mm at least 0; got "
+                f"{self.neighbours}, {self.temperature}, {self.smoothing_mm}"
+            )
+
 
 def run_nearest_fold(
     options: Neighbours,

@@ -169,18 +169,22 @@ def difference(one: Results, other: Results, head: str, metric: str = "dice") ->
 
 def _paired_rows(one: list[ScoredScan], other: list[ScoredScan]) -> list[tuple[int, int]]:
     """Rows of the same scan, in the order of the scans' names."""
-    places: tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]] = ({}, {})
-    for scans, by_scan in zip((one, other), places, strict=True):
-        for row, scan in enumerate(scans):
-            by_scan.setdefault(scan.scan, {})[scan.fold] = row
-    paired = []
-    for scan in sorted(set(places[0]) & set(places[1])):
-        mine, others = (by_scan[scan] for by_scan in places)
-        if len(mine) == len(others) == 1:
-            paired += zip(mine.values(), others.values(), strict=True)
+    here, there = _rows_by_scan(one), _rows_by_scan(other)
+    paired: list[tuple[int, int]] = []
+    for id in sorted(set(here) & set(there)):
+        if len(here[id]) == len(there[id]) == 1:
+            paired += zip(here[id].values(), there[id].values(), strict=True)
         else:
-            paired += [(row, others[fold]) for fold, row in mine.items() if fold in others]
+            paired += [(row, there[id][fold]) for fold, row in here[id].items() if fold in there[id]]
     return paired
+
+
+def _rows_by_scan(scans: list[ScoredScan]) -> dict[str, dict[str, int]]:
+    """For each scan the row of each fold that it was tested in."""
+    rows: dict[str, dict[str, int]] = {}
+    for row, (fold, _, id) in enumerate(scans):
+        rows.setdefault(id, {})[fold] = row
+    return rows
 
 
 def _told(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """The pictures that a scan and its features are first looked at by."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -18,3 +20,14 @@ def figures_of(embedding: Embedding, volume: Volume, *, point_mm: list[float] | 
         "pca": pca_figure(embedding, volume, point_mm=point),
         "similarity": similarity_figure(embedding, volume, point),
     }
+
+
+def write_figures(
+    embedding: Embedding, volume: Volume, folder: Path, *, point_mm: list[float] | None = None
+) -> list[Path]:
+    """Write `figures_of` a scan as slices.png, pca.png and similarity.png into `folder`, which is made; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = figures_of(embedding, volume, point_mm=point_mm)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in figures]

@@ -12,7 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vox2vec.nn.blocks import ResBlock3d
 from vox2vec.nn.device import computes_in_bfloat16
-from vox2vec.nn.device import pick_device as pick_device  # for those who run
 from vox2vec.nn.fpn import FPN3d
 
 logger = logging.getLogger(__name__)
@@ -55,10 +54,11 @@ def backbone_runner(
 
 
 def relative_error(one: Runner, exact: Runner, patches: Float[Tensor, "n c x y z"]) -> float:
-    """The largest over the levels of `|one - exact| / |exact|`, in the Euclidean norm."""
+    """The largest over the levels of `|one - exact| / |exact|`, in the Euclidean norm; NaN where any is."""
     with torch.inference_mode():
         pairs = zip(one(patches), exact(patches), strict=True)
-        return max(float((a.float() - b).norm() / b.norm().clamp(min=1e-12)) for a, b in pairs)
+        errors = [(a.float() - b).norm() / b.norm().clamp(min=1e-12) for a, b in pairs]
+        return float(torch.stack(errors).max())  # Python's max would pass over a NaN
 
 
 class _InBfloat16(nn.Module):

@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.fingerprint import architecture_of, fingerprint, fingerprint_of_numbers
+from vox2vec.nn.fpn import FPN3d, Rounded
 from vox2vec.nn.safetensors_file import write_safetensors
 from vox2vec.recipe import Recipe
 
@@ -35,7 +36,8 @@ def save_backbone(
     """Write safetensors with the architecture and the recipe in its metadata; the file alone rebuilds the network.
 
     Args:
-        dtype: of the numbers on file; float16 halves it. Loaded, they are float32 again.
+        dtype: of the numbers on file; float16 halves it. Loaded, they are float32 again, and the file says of what
+            they are a copy, so that heads and embeddings of the one serve the other.
         metadata: further entries, such as the command that trained it.
 
     Raises:
@@ -48,6 +50,9 @@ def save_backbone(
         "recipe": json.dumps(backbone.recipe.as_dict()),
     }
     tensors = {name: _as(value.detach().cpu(), dtype, name) for name, value in backbone.state_dict().items()}
+    origin, here = fingerprint(backbone), fingerprint_of_numbers(backbone, tensors)
+    if here != origin:
+        described["rounded"] = json.dumps({"here": here, "origin": origin})
     write_safetensors(tensors, Path(path), {**(metadata or {}), **described})
 
 
@@ -83,6 +88,8 @@ def backbone_from_file(path: str | PathLike[str]) -> FPN3d:
         )
     if "recipe" in metadata:
         backbone.recipe = Recipe.from_dict(json.loads(metadata["recipe"]))
+    if "rounded" in metadata:
+        backbone.rounded = Rounded(**json.loads(metadata["rounded"]))
     return backbone.eval()
 
 
@@ -91,16 +98,6 @@ def _as(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     if not torch.isfinite(converted).all():
         raise ValueError(f"{name} must hold numbers that {dtype} can hold, its largest is {value.abs().max():g}")
     return converted
-
-
-def architecture_of(backbone: FPN3d) -> dict[str, Any]:
-    """The arguments that build a network of the same shape."""
-    return {
-        "in_channels": backbone.in_channels,
-        "base_channels": backbone.base_channels,
-        "num_scales": backbone.num_scales,
-        "num_blocks": list(backbone.num_blocks),
-    }
 
 
 def _refuse_what_is_no_weights(path: Path, head: bytes) -> None:

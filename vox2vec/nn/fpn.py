@@ -1,12 +1,21 @@
 """The 3D feature pyramid network whose concatenated levels are the vectors of the voxels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vox2vec.nn.blocks import Conv3d, ResBlocks3d
 from vox2vec.recipe import PAPER, Recipe
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Of weights that were rounded when they were saved: the fingerprint of what they are, and of what they were."""
+
+    here: str
+    origin: str
 
 
 class FPN3d(nn.Module):
@@ -23,11 +32,13 @@ class FPN3d(nn.Module):
 
     Attributes:
         recipe: how a scan must be prepared for this network; the released one unless its weights say otherwise.
+        rounded: says of a copy in half precision what it is a copy of; see `fingerprint`.
 
     Source: Goncharov et al., "vox2vec", 2023, section 3.1; Lin et al., "Feature Pyramid Networks", 2017.
     """
 
     recipe: Recipe
+    rounded: Rounded | None = None
 
     def __init__(
         self,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
-from vox2vec.nn.pretrained import REPOSITORY_ID, fingerprint, from_hub
+from vox2vec.nn.pretrained import REPOSITORY_ID, from_hub
 from vox2vec.nn.safetensors_file import write_safetensors
 
 FORMAT = "vox2vec-head"

@@ -1,7 +1,5 @@
 """Backbones with weights: the released ones from the Hugging Face Hub, and anyone's from a file."""
 
-import hashlib
-import json
 import os
 import re
 from os import PathLike
@@ -16,7 +14,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from vox2vec.nn.checkpoint import architecture_of, backbone_from_file
+from vox2vec.nn.checkpoint import backbone_from_file
+from vox2vec.nn.fingerprint import architecture_of
+from vox2vec.nn.fingerprint import fingerprint as fingerprint  # where it was defined
 from vox2vec.nn.fpn import FPN3d
 
 REPOSITORY = "mishgon/vox2vec"
@@ -75,8 +75,9 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
 
     Args:
         source: a file (.safetensors, .pt, a Lightning .ckpt of this library or of the original code), "contrastive" or
-            "vicreg" for the released weights, "small" for those that ship with the package, or a Hub repository
-            "owner/name" or "owner/name@revision", of which `backbone.safetensors` is taken.
+            "vicreg" for the released weights, "small" for those that ship with the package (these three whatever the
+            working directory holds: a file of such a name is "./small", or a Path), or a Hub repository "owner/name"
+            or "owner/name@revision", of which `backbone.safetensors` is taken.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,12 +85,10 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
         ValueError: not the weights of an FPN3d; says what is missing or unexpected, and the likely reason.
     """
     name = str(source)
+    if name in (*_RELEASED, "small") and not (isinstance(source, PathLike) and Path(source).exists()):
+        return vox2vec_small() if name == "small" else _released(name, True)
     if Path(source).exists():
         return backbone_from_file(source)
-    if name in _RELEASED:
-        return _released(name, True)
-    if name == "small":
-        return vox2vec_small()
     if REPOSITORY_ID.fullmatch(name) and not name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         repository, _, revision = name.partition("@")
         return backbone_from_file(from_hub(repository, None, revision or None))
@@ -97,15 +96,6 @@ def load_backbone(source: str | PathLike[str]) -> FPN3d:
         f"there are no weights at {name}; give a file, a Hub repository (owner/name), or one of "
         f"{', '.join(_RELEASED)}, small"
     )
-
-
-def fingerprint(backbone: FPN3d) -> str:
-    """16 hex digits that differ where weights, architecture or recipe do; embeddings of two cannot be compared."""
-    digest = hashlib.sha256(json.dumps([architecture_of(backbone), backbone.recipe.as_dict()]).encode())
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _released(name: str, pretrained: bool) -> FPN3d:
