@@ -109,11 +109,12 @@ def test_what_must_be_given_may_be_given_by_the_file_but_must_be_given(tmp_path,
     assert "required: --log_dir" in capsys.readouterr().err
 
 
-def test_a_command_tells_a_wrong_file_in_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("command", ["pretrain", "eval"])
+def test_a_command_tells_a_wrong_file_in_one_line(command, tmp_path, capsys):
     (tmp_path / "run.yaml").write_text("batchsize: 8")
-    words = ["pretrain", "--cache_dir", str(tmp_path), "--log_dir", str(tmp_path), "--config"]
+    words = [command, "--cache_dir", str(tmp_path), "--log_dir", str(tmp_path), "--config"]
     assert main([*words, str(tmp_path / "run.yaml")]) == 2
-    assert "holds batchsize, which is no argument of vox2vec pretrain; near are batch_size" in capsys.readouterr().err
+    assert f"holds batchsize, which is no argument of vox2vec {command}; near are batch_size" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "none.yaml")]) == 2
     assert "No such file" in capsys.readouterr().err
 
