@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from vox2vec.cli.config import add_config_argument, keep_config
 from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
 from vox2vec.cli.machine import add_machine_arguments, precision_of
 from vox2vec.cli.sources import add_cache_arguments
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "defaults are the published protocol. The log folder gets results.json, summary.csv, figures, the heads and "
         "the labels they found; run again, a killed evaluation goes on where it was.",
     )
+    add_config_argument(parser)
     add_cache_arguments(parser)
     parser.set_defaults(spacing=None, patch_size=None)  # those of the weights, where there are any
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
@@ -147,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     to_stderr = partial(print, file=sys.stderr)
     options = _options(arguments, backbone)
     finished = evaluate_all(sets, backbone, log_dir=arguments.log_dir, say=print, warn=to_stderr, **options)
+    keep_config(arguments.config, arguments.log_dir)
     if arguments.dataset == "paper":
         print(markdown(*paper_table(finished)))
     return SOME_FAILED if len(finished) < len(sets) else 0

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from vox2vec.inference.blending import Blender
 from vox2vec.inference.embedding import Embedding, packed
-from vox2vec.inference.runner import COMPILE_FROM_WINDOWS, Precision, Runner, backbone_runner, pick_device
+from vox2vec.inference.runner import COMPILE_FROM_WINDOWS, Precision, Runner, backbone_runner
 from vox2vec.inference.windows import Start, Windows, batches, patches_at
+from vox2vec.nn.device import pick_device
 from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.preprocessing.body import body_mask

@@ -12,7 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vox2vec.nn.blocks import ResBlock3d
 from vox2vec.nn.device import computes_in_bfloat16
-from vox2vec.nn.device import pick_device as pick_device  # for those who run
 from vox2vec.nn.fpn import FPN3d
 
 logger = logging.getLogger(__name__)

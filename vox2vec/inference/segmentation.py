@@ -11,8 +11,9 @@ from torch import nn
 from tqdm import tqdm
 
 from vox2vec.inference.blending import Blender
-from vox2vec.inference.runner import Precision, Runner, backbone_runner, pick_device
+from vox2vec.inference.runner import Precision, Runner, backbone_runner
 from vox2vec.inference.windows import Windows, batches, patches_at
+from vox2vec.nn.device import pick_device
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import SegmentationHead, check_backbone
 from vox2vec.preprocessing.body import body_mask

@@ -19,7 +19,7 @@ from vox2vec.data.datasets import PairBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.warm_up import warm_up
-from vox2vec.distributed import gathered, world_size
+from vox2vec.distributed import gathered, is_distributed, world_size
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.datamodule import CountBatches, EndlessData
@@ -90,9 +90,11 @@ def pretrain(
     if watch.monitor_every:
         watchers.append(monitor_of(cache, found.watched, log_dir, board, every_epochs=watch.monitor_every, seed=seed))
     trainer.callbacks[-1:-1] = watchers  # type: ignore[attr-defined]  # `KeepLast` stays last
+    if trainer.is_global_zero or is_distributed():  # the loss that is measured spans the ranks that are there
+        planned = plan(module, data.batches[0], trainer)
     if trainer.is_global_zero:
         _keep(config, log_dir)
-        say(f"{found.told}; {plan(module, data.batches[0], trainer)}")
+        say(f"{found.told}; {planned}")
     if machine.compile:
         module.backbone.compile()
     trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
