@@ -17,13 +17,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vox2vec.data.deformation import Deformation, draw_deformation, other_scanner
 from vox2vec.data.phantom import phantom
 from vox2vec.evaluation.finders import Finder, by_correlation, by_features
 from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
 from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
+from vox2vec.matching.deformation import Deformation, draw_deformation, other_scanner
+from vox2vec.matching.level_weights import learn_level_weights
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.nn.heads import ProjectionHead
@@ -32,7 +33,6 @@ from vox2vec.preprocessing.body import body_mask
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import Recipe
-from vox2vec.training.level_weights import learn_level_weights
 from vox2vec.volume import Volume
 
 POINTS = 100  # of each copy

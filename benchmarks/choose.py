@@ -2,7 +2,7 @@
 
 python -m benchmarks.choose RUN/backbone.safetensors ... --scans DIR
 
-What pre-training itself watches (`vox2vec.training.matching_monitor`), of several scans and seeds: points are found
+What pre-training itself watches (`vox2vec.matching.recovery`), of several scans and seeds: points are found
 again in a bent, noisy copy of each scan.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks.accuracy import untrained
 from vox2vec import load_backbone
-from vox2vec.data.deformation import bent_pair
 from vox2vec.data.sources.own import own_data
 from vox2vec.evaluation.table import markdown_head, markdown_row
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors, recall
 
 OVERLAP = 0.25  # of the windows, as while it trains
 

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.accuracy import untrained
-from vox2vec.data.deformation import bent_pair
 from vox2vec.data.sources.own import own_data
 from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.inference.embed import embed
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors, recall
 
 TRAIN_SIZES = (1, 4, 16)
 NUM_TEST = 8

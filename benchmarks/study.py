@@ -22,17 +22,17 @@ import numpy as np
 from benchmarks.accuracy import RADII_MM, landmarks_of, untrained
 from benchmarks.study_report import NOT_FOUND_MM, report
 from vox2vec import PAPER, evaluate, load_backbone, load_volume, vox2vec_small
-from vox2vec.data.deformation import bent_pair
 from vox2vec.data.sources.labelled import labelled_data, read_names
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.splits import Split, published_split
 from vox2vec.evaluation.finders import by_correlation, by_features
 from vox2vec.evaluation.fold import Protocol
 from vox2vec.evaluation.nearest_fold import Neighbours
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors
 
 SIZES = (1, 4, 16, None)  # scans to learn from; None: all of a fold
 KNN_SIZES = (1, 2, 4, 16, None)

@@ -11,7 +11,7 @@ import torch
 from vox2vec.evaluation.results import Results
 from vox2vec.evaluation.table import markdown
 from vox2vec.figures.charts import curves_figure
-from vox2vec.training.matching_monitor import recall
+from vox2vec.matching.recovery import recall
 
 HERE = Path(__file__).parent
 NOT_FOUND_MM = 1e4

@@ -13,18 +13,19 @@ PACKAGE = Path(__file__).parents[1] / "vox2vec"
 
 # A file imports only from lower floors, or from its own room. A room is a folder or the file of that name.
 FLOORS = [
-    {"recipe", "geometry", "distributed"},
-    {"interpolation", "volume", "nn", "losses", "augmentation", "metrics"},
+    {"recipe", "geometry", "interpolation", "distributed"},
+    {"volume", "nn", "losses", "augmentation", "metrics"},
     {"reading", "preprocessing"},
     {"data", "inference"},
-    {"training", "matching", "figures"},
+    {"matching", "figures"},
+    {"training"},
+    {"evaluation"},
     {"cli"},
     {"__init__", "__main__"},
 ]
-SAME_ROOM = {"interpolation": "volume"}  # volume's arithmetic, a file of its own
 ONLY_IN = {  # heavy packages, and the rooms that may load them
-    "pytorch_lightning": {"training", "cli"},
-    "lightning": {"training", "cli"},
+    "pytorch_lightning": {"training", "evaluation", "cli"},
+    "lightning": {"training", "evaluation", "cli"},
     "matplotlib": {"figures"},
     "monai": {"metrics", "losses", "training"},
     "amid": {"data"},
@@ -126,7 +127,7 @@ def _in_file(package: Path, path: Path, tree: ast.Module) -> Iterator[str]:
 
 
 def _between_rooms(name: str, room: str, other: str) -> Iterator[str]:
-    if SAME_ROOM.get(room, room) == SAME_ROOM.get(other, other) or other == "__version__":
+    if room == other or other == "__version__":
         return
     here, there = (next((i for i, floor in enumerate(FLOORS) if r in floor), -1) for r in (room, other))
     if there > here:

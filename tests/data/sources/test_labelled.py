@@ -32,9 +32,7 @@ def test_of_the_papers_sets_those_count_that_are_there_and_of_all_tasks_all_must
         msd_tasks(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("no", "must be a JSON file like"), ("{}", "at least one")]
-)
+@pytest.mark.parametrize(("text", "message"), [("no", "must be a JSON file like"), ("{}", "at least one")])
 def test_a_file_without_names_is_refused(text, message, tmp_path):
     (tmp_path / "names.json").write_text(text)
     with pytest.raises(ValueError, match=message):
