@@ -34,7 +34,12 @@ def surface_dice(
     y_pred, y = _cropped(found, true)
     with _without_monais_own_warning():
         score = compute_surface_dice(
-            y_pred, y, [tolerance_mm], include_background=True, spacing=list(spacing_mm), use_subvoxels=True
+            y_pred,
+            y,
+            [tolerance_mm],
+            include_background=True,
+            spacing=[float(s) for s in spacing_mm],
+            use_subvoxels=True,
         )
     return float(score)
 
@@ -52,7 +57,7 @@ def hausdorff_mm(found: Mask, true: Mask, *, spacing_mm: tuple[float, float, flo
     y_pred, y = _cropped(found, true)
     with _without_monais_own_warning():
         distance = compute_hausdorff_distance(
-            y_pred, y, include_background=True, percentile=percentile, spacing=list(spacing_mm)
+            y_pred, y, include_background=True, percentile=percentile, spacing=[float(s) for s in spacing_mm]
         )
     return float(distance)
 
