@@ -6,7 +6,7 @@ from vox2vec.cli.labelled import MSD_TASKS
 from vox2vec.data.phantom import BTCV_ORGANS
 from vox2vec.training.results import Results, Row, difference, summary
 
-PUBLISHED = {  # average Dice of 13 organs and 5 folds of BTCV, METHOD.md section 4
+PUBLISHED = {  # average Dice of 13 organs and 5 folds of BTCV, docs/method.md section 4
     ("from_scratch", "linear"): (0.77, 0.03),
     ("probing", "linear"): (0.65, 0.01),
     ("probing", "nonlinear"): (0.73, 0.01),

@@ -39,7 +39,7 @@ class Segmentation(pl.LightningModule):
         fall_steps: steps over which all rates fall to zero by a cosine; None: they stay, as published. After a short
             training the last steps of constant rates leave the Dice to chance.
 
-    Source: METHOD.md section 4; Goncharov et al., arXiv 2307.14725, section 4.
+    Source: docs/method.md section 4; Goncharov et al., arXiv 2307.14725, section 4.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class KeepBest(pl.Callback):
     """Every `every_epochs` epochs the Dice of each head on whole validation CTs, and the weights of the best: of each
     head by itself, and of the backbone where it learns. Without validation CTs the last weights stay.
 
-    Source: hard Dice at 0.5 and each head by itself, unlike the released code; METHOD.md section 7.
+    Source: hard Dice at 0.5 and each head by itself, unlike the released code; docs/method.md section 5.
     """
 
     def __init__(self, cache: Cache, val: Sequence[Entry], *, every_epochs: int) -> None:
