@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import augmentation, cache, embed, losses, match, prepare, segment
+from vox2vec.evaluation.table import markdown_head, markdown_row
 
 COMPARISONS = {
     "prepare": prepare.rows,
@@ -30,12 +31,12 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"unknown: {sorted(unknown)}; there are {list(COMPARISONS)}, and all")
     everything = "all" in names or not names
-    lines = [f"{machine()}\n", "| what | ours | the other way | ratio or note |", "|---|---|---|---|"]
+    lines = [f"{machine()}\n", markdown_head(["what", "ours", "the other way", "ratio or note"])]
     print("\n".join(lines))
     begin = time.perf_counter()
     for name in COMPARISONS if everything else names:
         for row in COMPARISONS[name]():
-            lines.append("| " + " | ".join(row) + " |")
+            lines.append(markdown_row(row))
             print(lines[-1], flush=True)
     lines.append(f"\nAll of it took {(time.perf_counter() - begin) / 60:.0f} minutes.")
     if "all" in names:

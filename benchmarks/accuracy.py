@@ -17,23 +17,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
-from vox2vec.data.deformation import Deformation, draw_deformation, other_scanner
 from vox2vec.data.phantom import phantom
+from vox2vec.evaluation.finders import Finder, by_correlation, by_features
+from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
+from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import embed
-from vox2vec.matching.correlation import correlate
-from vox2vec.matching.index import Index
-from vox2vec.matching.landmarks import match
+from vox2vec.matching.deformation import Deformation, draw_deformation, other_scanner
+from vox2vec.matching.level_weights import learn_level_weights
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.nn.heads import ProjectionHead
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.body import body_mask
-from vox2vec.preprocessing.intensity import scale_hu
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
 from vox2vec.recipe import Recipe
-from vox2vec.training.level_weights import learn_level_weights
 from vox2vec.volume import Volume
 
 POINTS = 100  # of each copy
@@ -45,8 +44,7 @@ TISSUES = {
     "bone and contrast": (150, 4000),
 }
 CHANGES = ("affine", "elastic", "crop", "noise", "window", "all")
-
-Finder = Callable[[Volume, np.ndarray, Volume], np.ndarray]  # scan, points in it, copy: where they are found
+COLUMNS = ("median, mm", "95 %, mm", "within 5 mm", "within 10 mm", "points")
 
 
 def changed(scan: Volume, change: str, seed: int) -> tuple[Volume, Deformation]:
@@ -65,17 +63,6 @@ def changed(scan: Volume, change: str, seed: int) -> tuple[Volume, Deformation]:
         x, y, z = (int(rng.integers(0, n - k + 1)) for n, k in zip(copy.shape, size, strict=True))
         copy = copy.crop(Box((x, y, z), (x + size[0], y + size[1], z + size[2])))
     return copy, deformation
-
-
-def by_features(backbone: FPN3d, weights: list[float] | None = None) -> Finder:
-    cache: dict[int, Index] = {}  # of the scans, by identity: each is looked for more than once
-
-    def index(scan: Volume) -> Index:
-        if id(scan) not in cache:
-            cache[id(scan)] = Index.of(embed(scan, backbone, progress=False), weights=weights, average=True)
-        return cache[id(scan)]
-
-    return lambda scan, points, copy: match(index(scan), points, index(copy)).points_mm
 
 
 def by_projector(backbone: FPN3d, projector: nn.Module) -> Finder:
@@ -109,18 +96,6 @@ def projector_of(path: Path) -> nn.Module:
     return projector.eval()
 
 
-def by_correlation(recipe: Recipe, radius_mm: float) -> Finder:
-    def windowed(scan: Volume) -> Volume:
-        prepared = prepare_hu(scan, recipe)
-        return Volume(scale_hu(prepared.image, recipe.window_hu), prepared.affine)
-
-    def find(scan: Volume, points: np.ndarray, copy: Volume) -> np.ndarray:
-        found, _ = correlate(windowed(scan), points, windowed(copy), radius_mm=radius_mm)
-        return found
-
-    return find
-
-
 def points_of(
     copy: Volume, scan: Volume, deformation: Deformation, recipe: Recipe, seed: int, most: int = POINTS
 ) -> np.ndarray:
@@ -138,10 +113,10 @@ def points_of(
 def row(name: str, errors: np.ndarray) -> str:
     """A point that is not found at all counts as farthest."""
     errors = np.nan_to_num(errors, nan=np.inf)
-    recall = " | ".join(f"{(errors <= mm).mean():.0%}" for mm in (5, 10))
+    recall = [f"{(errors <= mm).mean():.0%}" for mm in (5, 10)]
     with np.errstate(invalid="ignore"):
         worst = np.nan_to_num(np.percentile(errors, 95), nan=np.inf)  # NaN between two that were not found
-    return f"| {name} | {np.median(errors):.1f} | {worst:.1f} | {recall} | {len(errors)} |"
+    return markdown_row([name, f"{np.median(errors):.1f}", f"{worst:.1f}", *recall, str(len(errors))])
 
 
 def main() -> None:
@@ -184,13 +159,11 @@ def main() -> None:
         patients = [phantom(seed, spacing_mm=like.recipe.spacing_mm) for seed in arguments.phantoms]
         fresh = {f"untrained, seed {seed}": untrained(like, seed) for seed in range(arguments.untrained)}
         for line in landmark_table(landmark_errors(patients, fresh | networks, like.recipe), within_mm=10)[1]:
-            print(f"| {' | '.join(line)} |", flush=True)
+            print(markdown_row(line), flush=True)
     if arguments.pair:
         source, target = (load_volume(path) for path in arguments.pair)
         points, truth = landmarks_of(arguments.landmarks)
-        print(
-            "\n| landmarks | median, mm | 95 %, mm | within 5 mm | within 10 mm | points |\n|---|---|---|---|---|---|"
-        )
+        print("\n" + markdown_head(["landmarks", *COLUMNS]))
         for name, make in finders.items():
             print(row(name, np.linalg.norm(make()(source, points, target) - truth, axis=1)), flush=True)
 
@@ -213,7 +186,7 @@ def _without_labels(
                     for tissue, (low, high) in TISSUES.items():
                         errors[name].setdefault(tissue, []).append(off[(hu >= low) & (hu < high)])
     for part in (*changes, *(TISSUES if "all" in changes else ())):
-        print(f"\n| {part} | median, mm | 95 %, mm | within 5 mm | within 10 mm | points |\n|---|---|---|---|---|---|")
+        print("\n" + markdown_head([part, *COLUMNS]))
         for name in finders:
             print(row(name, np.concatenate(errors[name][part])), flush=True)
 
@@ -224,10 +197,8 @@ def landmarks_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def untrained(like: FPN3d, seed: int) -> FPN3d:
-    torch.manual_seed(seed)
-    backbone = FPN3d(base_channels=like.base_channels, num_scales=like.num_scales).eval()
-    backbone.recipe = like.recipe
-    return backbone
+    """The same architecture and recipe before any training."""
+    return fresh_backbone(seed, base_channels=like.base_channels, num_scales=like.num_scales, recipe=like.recipe)
 
 
 if __name__ == "__main__":

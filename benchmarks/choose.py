@@ -2,7 +2,7 @@
 
 python -m benchmarks.choose RUN/backbone.safetensors ... --scans DIR
 
-What pre-training itself watches (`vox2vec.training.matching_monitor`), of several scans and seeds: points are found
+What pre-training itself watches (`vox2vec.matching.recovery`), of several scans and seeds: points are found
 again in a bent, noisy copy of each scan.
 """
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from benchmarks.accuracy import untrained
 from vox2vec import load_backbone
-from vox2vec.data.deformation import bent_pair
 from vox2vec.data.sources.own import own_data
+from vox2vec.evaluation.table import markdown_head, markdown_row
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors, recall
 
 OVERLAP = 0.25  # of the windows, as while it trains
 
@@ -35,7 +36,7 @@ def main() -> None:
         id: [bent_pair(prepare_hu(scans.load(id), like.recipe), seed) for seed in arguments.seeds] for id in scans.ids
     }
     columns = ("backbone", *pairs, "mean of the medians, mm", "found within 5 mm")
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    print(markdown_head(columns))
     for name, network in networks.items():
         errors = {
             id: np.concatenate(
@@ -46,7 +47,7 @@ def main() -> None:
         medians = {id: float(np.median(e)) for id, e in errors.items()}
         shares = [recall(e) for e in errors.values()]
         cells = [f"{mm:.1f}" for mm in (*medians.values(), np.mean(list(medians.values())))]
-        print(f"| {name} | {' | '.join(cells)} | {np.mean(shares):.1%} |", flush=True)
+        print(markdown_row([name, *cells, f"{np.mean(shares):.1%}"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import BatchOrder, PairBatch, PairBatches, one_thread
 from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.data.warm_up import warm_up
+from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.inference.embed import embed
 from vox2vec.losses.contrastive import info_nce
 from vox2vec.nn.fpn import FPN3d
@@ -45,9 +46,10 @@ def main() -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --device cpu --tiny tries the script out")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{time.strftime('%Y-%m-%d')}, {name}, torch {torch.__version__}\n\n| what | figure | note |\n|---|---|---|")
+    print(f"{time.strftime('%Y-%m-%d')}, {name}, torch {torch.__version__}\n")
+    print(markdown_head(["what", "figure", "note"]))
     for row in rows(device, tiny=arguments.tiny):
-        print("| " + " | ".join(row) + " |", flush=True)
+        print(markdown_row(row), flush=True)
 
 
 def rows(device: torch.device, *, tiny: bool = False) -> Iterator[Row]:

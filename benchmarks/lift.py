@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vox2vec.data.deformation import bent_pair
+from benchmarks.accuracy import untrained
 from vox2vec.data.sources.own import own_data
+from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.inference.embed import embed
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors, recall
 
 TRAIN_SIZES = (1, 4, 16)
 NUM_TEST = 8
@@ -40,19 +42,19 @@ def main() -> None:
     arguments = parser.parse_args()
     networks = {str(path): load_backbone(path) for path in arguments.backbones}
     like = next(iter(networks.values()))
-    untrained = {f"untrained, seed {seed}": _untrained(like, seed) for seed in range(arguments.untrained)}
+    fresh = {f"untrained, seed {seed}": untrained(like, seed) for seed in range(arguments.untrained)}
     data = own_data(arguments.labelled).with_labels_only()
     ids = [data.ids[i] for i in np.random.default_rng(0).permutation(len(data.ids))]
     print(f"train: {ids[: TRAIN_SIZES[-1]]}\ntest: {ids[-NUM_TEST:]}\n")
     heads = [f"{kind}, {size}" for kind in ("linear", "non-linear") for size in TRAIN_SIZES]
-    print(f"| backbone | {' | '.join(heads)} | median error | found within 5 mm |\n|{'---|' * (len(heads) + 3)}")
+    print(markdown_head(["backbone", *heads, "median error", "found within 5 mm"]))
     pairs = [bent_pair(prepare_hu(data.load(id), like.recipe), i) for i, id in enumerate(ids[-NUM_MATCHED:])]
-    for name, backbone in (untrained | networks).items():
+    for name, backbone in (fresh | networks).items():
         backbone.to(memory_format=torch.channels_last_3d)  # faster on a CPU
         cells = [f"{dice:.3f}" for dice in probed(data, ids, backbone)]
         errors = np.stack([matching_errors(pair, backbone, seed=i, overlap=OVERLAP)[0] for i, pair in enumerate(pairs)])
         cells += [f"{np.median(errors):.1f} mm", f"{recall(errors):.1%}"]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        print(markdown_row([name, *cells]), flush=True)
 
 
 def probed(data, ids: list[str], backbone: FPN3d) -> list[float]:
@@ -117,13 +119,6 @@ def _head(vectors: Tensor, classes: Tensor, num_classes: int, layers: int) -> nn
         first.bias -= first.weight @ (mean / scale)
         first.weight /= scale
     return network
-
-
-def _untrained(like: FPN3d, seed: int) -> FPN3d:
-    torch.manual_seed(seed)
-    backbone = FPN3d(base_channels=like.base_channels, num_scales=like.num_scales).eval()
-    backbone.recipe = like.recipe
-    return backbone
 
 
 def _numbers(data, ids: list[str]) -> list[int]:

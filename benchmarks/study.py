@@ -3,7 +3,7 @@
 python -m benchmarks.study ../shared/data --work DIR [--seeds 0 1 2] [--only knn probing fine-tuning from_scratch torso
     copies pair]
 
-(a) Segmentation by `vox2vec eval`: OpenKBP's labelled patients with 1, 4, 16 and all scans to learn from, seed s tested
+(a) Segmentation by `evaluate`: OpenKBP's labelled patients with 1, 4, 16 and all scans to learn from, seed s tested
 on fold s; and the two torso scans one way and the other, over the structures that both hold. (b) The lung pair's
 landmarks, with normalised cross-correlation beside. (c) Points found again in bent copies of single scans, without
 labels. Each finished piece stays in the work folder, so that a killed study goes on. The report is written from what
@@ -13,33 +13,38 @@ is there, also by `--only report`: benchmarks/STUDY.md and its figures. A seed t
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import RADII_MM, by_correlation, by_features, landmarks_of, untrained
+from benchmarks.accuracy import RADII_MM, landmarks_of, untrained
 from benchmarks.study_report import NOT_FOUND_MM, report
-from vox2vec import load_backbone, load_volume, vox2vec_small
-from vox2vec.cli.main import main as vox2vec
-from vox2vec.data.deformation import bent_pair
+from vox2vec import PAPER, evaluate, load_backbone, load_volume, vox2vec_small
+from vox2vec.data.sources.labelled import labelled_data, read_names
 from vox2vec.data.sources.own import own_data
-from vox2vec.data.splits import published_split
+from vox2vec.data.splits import Split, published_split
+from vox2vec.evaluation.finders import by_correlation, by_features
+from vox2vec.evaluation.fold import Protocol
+from vox2vec.evaluation.nearest_fold import Neighbours
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
-from vox2vec.training.matching_monitor import matching_errors
 
 SIZES = (1, 4, 16, None)  # scans to learn from; None: all of a fold
 KNN_SIZES = (1, 2, 4, 16, None)
 COPIED = 4  # test patients of a fold whose bent copies are looked at
 SETUPS = ("knn", "probing", "fine-tuning", "from_scratch")
 PARTS = (*SETUPS, "torso", "copies", "pair", "report")
-FRESH = ["--base_channels", "8", "--num_scales", "4", "--spacing", "3", "3", "3", "--patch_size", "32", "32", "32"]
-_TRAINED = ["--epochs", "3", "--num_batches_per_epoch", "100", "--schedule", "cosine"]
+FRESH = replace(PAPER, spacing_mm=(3.0, 3.0, 3.0), patch_size=(32, 32, 32))
+_TRAINED = {"epochs": 3, "batches_per_epoch": 100, "schedule": "cosine"}
 STEPS = {  # of 7 patches; the same for every number of scans
-    "probing": [*_TRAINED, "--lr", "3e-2"],
-    "fine-tuning": [*_TRAINED, "--lr", "3e-3", "--freeze_epochs", "1", "--backbone_lr", "3e-3"],
-    "from_scratch": [*_TRAINED, "--lr", "3e-3"],
-    "knn": [],
+    "probing": {"learning_rate": 3e-2},
+    "fine-tuning": {"learning_rate": 3e-3, "frozen_epochs": 1, "backbone_learning_rate": 3e-3},
+    "from_scratch": {"learning_rate": 3e-3},
 }
 
 
@@ -53,71 +58,72 @@ def main() -> None:
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
-        for name, words in _evaluations(data, work, seed, arguments.only):
-            _evaluate(name, words, work)
+        for name, options in _evaluations(data, work, seed, arguments.only):
+            _evaluate(name, options, work)
         for name, measure in (("copies", _copies), ("pair", _pair)):
             if name in arguments.only:
                 _measured(work / f"{name}_seed{seed}.json", lambda m=measure, s=seed: m(data, work, s))
     report(work)
 
 
-def _evaluations(data: Path, work: Path, seed: int, parts: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """A name and the arguments of `vox2vec eval` for each run of a seed."""
-    labelled = data / "openkbp" / "labelled"
-    for setup in SETUPS:
+def _evaluations(data: Path, work: Path, seed: int, parts: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A name and the arguments of `evaluate` for each run of a seed."""
+    setups = [setup for setup in SETUPS if setup in parts]
+    if setups:
+        openkbp = labelled_data(data / "openkbp" / "labelled", names=data / "openkbp" / "names.json")
+        folds = {"source": openkbp, "split": str(seed), "num_val": 0}
+    for setup in setups:
         for size in KNN_SIZES if setup == "knn" else SIZES:
             for weights in _weights_of(setup):
-                words = [*_words(setup, weights, labelled, work, seed), "--names", str(data / "openkbp" / "names.json")]
-                words += ["--split", str(seed), "--num_val_scans", "0"]
-                if setup in parts:
-                    yield (
-                        f"openkbp/{setup}_{weights}_{size or 'all'}_seed{seed}",
-                        words + (["--train_size", str(size)] if size else []),
-                    )
+                run = {**_options(setup, weights, work, seed), **folds, "train_size": size}
+                yield f"openkbp/{setup}_{weights}_{size or 'all'}_seed{seed}", run
     if "torso" in parts:
-        names, splits = _torso(data, work)
+        both = _torso(data)
         for setup in SETUPS:
             for weights in _weights_of(setup):
-                words = [*_words(setup, weights, data / "labelled", work, seed), "--names", str(names)]
-                yield f"torso/{setup}_{weights}_seed{seed}", [*words, "--splits_file", str(splits), "--split", "all"]
+                yield f"torso/{setup}_{weights}_seed{seed}", {**_options(setup, weights, work, seed), **both}
 
 
 def _weights_of(setup: str) -> tuple[str, ...]:
     return {"fine-tuning": ("small",), "from_scratch": ("none",)}.get(setup, ("random", "small"))
 
 
-def _words(setup: str, weights: str, labelled: Path, work: Path, seed: int) -> list[str]:
-    words = ["eval", "--dataset", "folder", "--images_dir", str(labelled), "--cache_dir", str(work / "cache")]
-    words += ["--setup", setup, "--seed", str(seed), "--num_workers", "0", "--precision", "bf16", *STEPS[setup]]
-    if weights == "small":
-        return [*words, "--ckpt", "small"]
-    return words + (["--ckpt", "random"] if weights == "random" else []) + FRESH
+def _options(setup: str, weights: str, work: Path, seed: int) -> dict[str, Any]:
+    fresh = fresh_backbone(seed, base_channels=8, num_scales=4, recipe=FRESH)
+    backbone = vox2vec_small() if weights == "small" else fresh
+    told = {"small": "small", "random": "random", "none": "fresh"}[weights]
+    measured = {"seed": seed, "fresh": weights == "random"}
+    protocol: Protocol | Neighbours
+    if setup == "knn":
+        protocol = Neighbours(precision="bf16", **measured)
+    else:
+        protocol = Protocol.of(setup, precision="bf16-mixed", **_TRAINED, **STEPS[setup], **measured)
+    cache = work / "cache"
+    return {"backbone": backbone, "cache": cache, "setup": setup, "protocol": protocol, "weights": told}
 
 
-def _torso(data: Path, work: Path) -> tuple[Path, Path]:
+def _torso(data: Path) -> dict[str, Any]:
     """The structures that both scans hold, and who is learned from."""
-    source = own_data(data / "labelled").with_labels_only()
+    source = labelled_data(data / "labelled")
     numbers = set.intersection(*(set(np.unique(source.labels(id).image).tolist()) for id in source.ids))
-    all_names = json.loads((data / "labelled" / "names.json").read_text())
-    names, splits = work / "torso_names.json", work / "torso_splits.json"
-    names.write_text(json.dumps({n: name for n, name in all_names.items() if int(n) in numbers}))
+    names = {n: name for n, name in read_names(data / "labelled" / "names.json").items() if n in numbers}
     abdomen, chest = sorted(source.ids, key=lambda id: "LIDC" in id)
-    split = {
-        "chest_to_abdomen": {"train": [chest], "val": [], "test": [abdomen]},
-        "abdomen_to_chest": {"train": [abdomen], "val": [], "test": [chest]},
+    splits = {
+        "chest_to_abdomen": Split((chest,), (), (abdomen,)),
+        "abdomen_to_chest": Split((abdomen,), (), (chest,)),
     }
-    splits.write_text(json.dumps(split))
-    return names, splits
+    return {"source": replace(source, label_names=names), "splits": splits}
 
 
-def _evaluate(name: str, words: list[str], work: Path) -> None:
+def _evaluate(name: str, options: dict[str, Any], work: Path) -> None:
     """A failed run is told and left for the next time."""
     if (work / name / "results.json").exists():
         return
     print(f"\n## {name}", flush=True)
-    code = vox2vec([*words, "--log_dir", str(work / name)])
-    if code:
-        print(f"{name} ended with {code}, going on", flush=True)
+    try:
+        evaluate(log_dir=work / name, say=print, warn=print, **options)
+    except (ValueError, OSError) as error:
+        print(f"{name}: {error}; going on", flush=True)
 
 
 def _measured(path: Path, measure: Callable[[], dict[str, list[float]]]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vox2vec.evaluation.results import Results
+from vox2vec.evaluation.table import markdown
 from vox2vec.figures.charts import curves_figure
-from vox2vec.training.matching_monitor import recall
-from vox2vec.training.results import Results
+from vox2vec.matching.recovery import recall
 
 HERE = Path(__file__).parent
 NOT_FOUND_MM = 1e4
@@ -182,8 +183,8 @@ def _torso_cells(runs: Mapping[str, Results]) -> dict[tuple[str, str], list[floa
         setup, weights, _ = name.rsplit("_", 2)
         for head in results.heads:
             means = np.nanmean(results.table(head, "dice"), axis=1)
-            for mean, fold in zip(means, results.patients(head).values(), strict=True):
-                cells.setdefault((ROWS[setup, weights, head], fold.replace("_", " ")), []).append(float(mean))
+            for mean, scan in zip(means, results.scans(head), strict=True):
+                cells.setdefault((ROWS[setup, weights, head], scan.fold.replace("_", " ")), []).append(float(mean))
     return cells
 
 
@@ -194,11 +195,9 @@ def _places(everyone: set[int]) -> list[tuple[float, str]]:
 
 def _table(cells: Cells, rows: list[str], columns: tuple[str, ...], shape: str) -> str:
     shown = [column for column in columns if any((row, column) in cells for row in rows)]
-    lines = [f"\n| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]
-    for row in rows:
-        if any((row, column) in cells for column in shown):
-            lines.append(f"| {row} | {' | '.join(_cell(cells.get((row, column)), shape) for column in shown)} |")
-    return "\n".join(lines) + "\n"
+    there = [row for row in rows if any((row, column) in cells for column in shown)]
+    told = [[row, *(_cell(cells.get((row, column)), shape) for column in shown)] for row in there]
+    return f"\n{markdown(['', *shown], told)}\n"
 
 
 def _cell(values: list[float] | None, shape: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.study_report import report
-from vox2vec.training.results import Results
+from vox2vec.evaluation.results import Results
 
 
 def _run(dice: dict[str, dict[str, float]], fold: str = "0") -> Results:

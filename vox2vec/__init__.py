@@ -1,6 +1,7 @@
 """vox2vec: a vector for every voxel of a CT."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import Embedding
@@ -14,6 +15,9 @@ from vox2vec.reading.load import load_volume
 from vox2vec.recipe import PAPER, Recipe
 from vox2vec.volume import Volume
 
+if TYPE_CHECKING:
+    from vox2vec.evaluation.evaluate import evaluate
+
 __version__ = version("vox2vec")
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "Recipe",
     "Volume",
     "embed",
+    "evaluate",
     "load_backbone",
     "load_volume",
     "match",
@@ -35,3 +40,12 @@ __all__ = [
     "vox2vec_small",
     "vox2vec_vicreg",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`evaluate`, whose import loads Lightning, when it is first asked for."""
+    if name != "evaluate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vox2vec.evaluation.evaluate import evaluate
+
+    return evaluate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vox2vec.training.results import Results
+from vox2vec.evaluation.results import Results
 
 FOLDER = Path(__file__).parent
 

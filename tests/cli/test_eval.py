@@ -17,12 +17,13 @@ from PIL import Image
 
 from vox2vec import Volume, load_backbone, load_volume, save_backbone
 from vox2vec.cli.main import main
-from vox2vec.data.phantom import BTCV_ORGANS, phantom
+from vox2vec.data.phantom import phantom
+from vox2vec.data.sources.structures import BTCV_ORGANS
+from vox2vec.evaluation.results import Results
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import load_head
 from vox2vec.nn.pretrained import fingerprint
 from vox2vec.recipe import Recipe
-from vox2vec.training.results import Results
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(spacing_mm=(14, 14, 14), patch_size=(16, 16, 16))
@@ -229,7 +230,7 @@ def test_a_folder_with_names_is_evaluated(places, tmp_path):
     words[words.index("--log_dir") + 1] = tmp_path / "both"
     words += ["--splits_file", tmp_path / "splits.json", "--split", "all"]
     assert main(["eval", *map(str, words), *FEW.split(), *FRESH.split()]) == 0
-    assert Results.read(tmp_path / "both").patients("linear") == {"p1": "one", "p0": "other"}
+    assert Results.read(tmp_path / "both").scans("linear") == [("one", "p1", "p1"), ("other", "p0", "p0")]
 
 
 def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vox2vec.data.phantom import BTCV_ORGANS, phantom
+from vox2vec.data.phantom import phantom
+from vox2vec.data.sources.structures import BTCV_ORGANS
 
 COARSE = (5.0, 5.0, 6.0)
 

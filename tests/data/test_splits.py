@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from vox2vec.data.splits import Split, few_shot, patient_of, published_split, splits_from_file
+from vox2vec.data.splits import Split, chosen_splits, few_shot, patient_of, published_split, splits_from_file
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -57,6 +57,22 @@ def test_ones_own_splits_are_read(tmp_path):
     path = tmp_path / "splits.json"
     path.write_text('{"there": {"train": ["a"], "val": [], "test": ["b"]}}')
     assert splits_from_file(path, ["a", "b"]) == {"there": Split(("a",), (), ("b",))}
+
+
+def test_the_published_folds_are_chosen_unless_others_are_given(tmp_path):
+    ids = [f"p{i}" for i in range(20)]
+    published = {str(fold): published_split(ids, fold, num_val=2) for fold in range(5)}
+    assert chosen_splits(ids, num_val=2) == published
+    assert chosen_splits(ids, split="3", num_val=2) == {"3": published["3"]}
+    few = chosen_splits(ids, split="3", num_val=2, train_size=4, seed=1)
+    assert few == {"3": few_shot(published["3"], 4, seed=1)}
+    own = {"mine": Split(("p0",), (), ("p1",))}
+    (tmp_path / "splits.json").write_text('{"mine": {"train": ["p0"], "val": [], "test": ["p1"]}}')
+    assert chosen_splits(ids, splits=own) == chosen_splits(ids, splits=tmp_path / "splits.json") == own
+    with pytest.raises(ValueError, match="the split must be one of mine, or all; got '0'"):
+        chosen_splits(ids, split="0", splits=own)
+    with pytest.raises(ValueError, match="split mine must keep each patient in one part"):
+        chosen_splits(["p/1", "p/2"], splits={"mine": Split(("p/1",), (), ("p/2",))})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vox2vec.data.phantom import BTCV_ORGANS, phantom
+from vox2vec.data.phantom import phantom
+from vox2vec.data.sources.structures import BTCV_ORGANS
 from vox2vec.figures.segmentation import segmentation_figure
 from vox2vec.figures.style import shade
 from vox2vec.volume import Volume

@@ -37,3 +37,12 @@ def test_bad_numbers_are_refused(embeddings):
         axial_position(*embeddings, every_mm=0)
     with pytest.raises(ValueError, match="weight their levels alike"):
         axial_position(embeddings[0], Index.of(embeddings[1], weights=[1, 1, 1, 0.5]))
+
+
+def test_slices_without_body_are_refused_in_our_words(embeddings):
+    with pytest.raises(ValueError, match="none has any from slice 500 on, of 15 in steps of 1000; take"):
+        axial_position(*embeddings, every_mm=2000)
+    allowed = np.zeros(embeddings[0].shape, bool)
+    allowed[:, :, 0] = True
+    with pytest.raises(ValueError, match="must have body in a slice every 6 mm"):
+        axial_position(Index.of(embeddings[0], among=allowed), embeddings[1], every_mm=6)

@@ -47,8 +47,47 @@ def test_a_paired_difference_is_sharper_than_two_means():
     """Patients differ much, the methods by a tenth each time."""
     one = _table(2, absent=0)
     found = paired_difference(one + 0.1, one)
-    assert found == pytest.approx((0.1, 0.1, 0.1))
+    assert found == pytest.approx((0.1, 0.1, 0.1, 0))
     assert bootstrap(one).high - bootstrap(one).low > 0.1
+
+
+def test_a_pair_with_one_value_is_no_pair_and_is_counted():
+    """Distances in mm: one run misses the structure of the far patient, which must not count for it."""
+    near_and_far, missed = np.array([[4.0, 8.0], [40.0, np.nan]]), np.array([[5.0, 9.0], [np.nan, np.nan]])
+    found = paired_difference(missed, near_and_far)
+    assert found == pytest.approx((1.0, 1.0, 1.0, 1))
+    turned = paired_difference(near_and_far, missed)
+    assert turned == pytest.approx((-1.0, -1.0, -1.0, 1))
+
+
+def _ten_scans_each():
+    """6 patients who differ much, 10 scans each that hardly do."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat([f"p{i}" for i in range(6)], 10)
+    table = np.repeat(rng.normal(0.57, 0.2, 6), 10)[:, None] + rng.normal(0, 0.01, (60, 1))
+    return table, patients
+
+
+def test_an_interval_over_patients_draws_all_scans_of_each():
+    """The percentiles of a loop that draws 6 patients; drawing 60 scans gives a third of that width."""
+    table, patients = _ten_scans_each()
+    rng = np.random.default_rng(1)
+    names = sorted(set(patients))
+    drawn = [np.mean([table[patients == rng.choice(names)].mean() for _ in names]) for _ in range(2_000)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    found = bootstrap(table, patients)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+    scans = bootstrap(table)
+    assert scans.high - scans.low < 0.5 * (found.high - found.low)
+
+
+def test_ten_times_the_same_scan_tell_as_much_as_one():
+    few = _table(4, 6)
+    many, patients = np.repeat(few, 10, axis=0), np.repeat(np.arange(6), 10)
+    assert bootstrap(many, patients) == pytest.approx(bootstrap(few))
+    other = _table(5, 6)
+    again = paired_difference(many, np.repeat(other, 10, axis=0), patients)
+    assert again[:3] == pytest.approx(paired_difference(few, other)[:3])
 
 
 def test_the_spread_is_over_the_folds_means():
@@ -63,7 +102,7 @@ def test_the_spread_is_over_the_folds_means():
 def test_nothing_has_no_mean():
     for table in (np.zeros((0, 2)), np.full((3, 2), np.nan)):
         assert all(math.isnan(value) for value in bootstrap(table))
-        assert all(math.isnan(value) for value in paired_difference(table, table))
+        assert all(math.isnan(value) for value in paired_difference(table, table)[:3])
         assert all(math.isnan(value) for value in spread_over_folds(table, np.zeros(len(table))))
 
 

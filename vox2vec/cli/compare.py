@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vox2vec.cli.comparison import comparison_table, differences_table, print_table
-from vox2vec.figures.charts import dice_figure
-from vox2vec.training.evaluation import METRICS
-from vox2vec.training.results import Results, summary
+from vox2vec.evaluation.comparison import comparison_table, differences_table, draw_comparison
+from vox2vec.evaluation.results import Results
+from vox2vec.evaluation.scores import METRICS
+from vox2vec.evaluation.table import markdown
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -29,22 +29,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output is not None and not arguments.output.resolve().parent.is_dir():
         raise FileNotFoundError(f"the folder of the output must exist, {arguments.output.resolve().parent} does not")
     runs = {_name(path): Results.read(path) for path in arguments.runs}
-    print_table(*comparison_table(runs, metric=arguments.metric))
+    print(markdown(*comparison_table(runs, metric=arguments.metric)))
     header, rows = differences_table(runs, metric=arguments.metric)
     if rows:
-        print()
-        print_table(header, rows)
+        print(f"\n{markdown(header, rows)}")
     if arguments.output is not None:
-        scores = {
-            f"{name}, {head}": {
-                row.structure: row.mean
-                for row in summary(results)
-                if row.head == head and row.metric == arguments.metric
-            }
-            for name, results in runs.items()
-            for head in results.heads
-        }
-        dice_figure(scores, title=arguments.metric.replace("_", " ")).savefig(arguments.output)
+        draw_comparison(runs, arguments.output, metric=arguments.metric)
         print(arguments.output)
 
 

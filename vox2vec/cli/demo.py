@@ -12,24 +12,25 @@ import torch
 from tqdm import tqdm
 
 from vox2vec.cli import pretrain
-from vox2vec.cli.demo_landmarks import landmark_errors, landmark_table
 from vox2vec.data.cache import Cache
-from vox2vec.data.deformation import bent_pair
-from vox2vec.data.phantom import BTCV_ORGANS, Phantom, phantom
+from vox2vec.data.phantom import Phantom, phantom
 from vox2vec.data.sources.phantoms import Phantoms
+from vox2vec.data.sources.structures import BTCV_ORGANS
 from vox2vec.data.warm_up import warm_up
+from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
 from vox2vec.figures.charts import dice_figure, loss_figure
 from vox2vec.figures.pca import pca_figure
 from vox2vec.figures.report import Report
 from vox2vec.figures.similarity import similarity_figure
 from vox2vec.figures.slices import slices_figure
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.recipe import Recipe
-from vox2vec.training.matching_monitor import matching_errors, recall
 from vox2vec.training.online_probe import OnlineProbe
 
 RECIPE = Recipe(spacing_mm=(5.0, 5.0, 5.0), patch_size=(24, 24, 24))

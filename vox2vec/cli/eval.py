@@ -4,34 +4,27 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import torch
-
-from vox2vec.cli.comparison import paper_table, print_table
 from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
 from vox2vec.cli.machine import add_machine_arguments, precision_of
-from vox2vec.cli.nearest_fold import Neighbours, run_nearest_fold
-from vox2vec.cli.run_folder import draw, fold_folder, keep_settings, write_results
 from vox2vec.cli.sources import add_cache_arguments
 from vox2vec.data.cache import Cache
-from vox2vec.data.datasets import labels_in
-from vox2vec.data.sources.source import Source
-from vox2vec.data.splits import FOLDS, Split, few_shot, published_split, splits_from_file
-from vox2vec.data.warm_up import warm_up
+from vox2vec.data.splits import FOLDS
+from vox2vec.evaluation.evaluate import Setup, evaluate_all
+from vox2vec.evaluation.fold import Protocol
+from vox2vec.evaluation.nearest_fold import Neighbours
+from vox2vec.evaluation.published import paper_table
+from vox2vec.evaluation.table import markdown
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.pretrained import fingerprint, load_backbone
+from vox2vec.nn.fresh import fresh_backbone
+from vox2vec.nn.pretrained import load_backbone
 from vox2vec.recipe import PAPER
-from vox2vec.training.fold import Protocol, run_fold
-from vox2vec.training.results import Results, summary
 
 SOME_FAILED = 1
-SETUPS = ("probing", "fine-tuning", "from_scratch", "knn")
-_THAWED_SHARE = 0.2  # of the learning rate, for a thawed backbone, as the released code meant
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -48,7 +41,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
     parser.add_argument(
         "--setup",
-        choices=SETUPS,
+        choices=get_args(Setup),
         required=True,
         help="knn: without training, each voxel asks the most similar voxels of the labelled CTs",
     )
@@ -148,24 +141,24 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Every named data set and fold; files and a table at the end."""
+    _quiet()
+    _check(arguments)
+    backbone = _backbone(arguments)
+    sets = labelled_sets(arguments)
+    to_stderr = partial(print, file=sys.stderr)
+    options = _options(arguments, backbone)
+    finished = evaluate_all(sets, backbone, log_dir=arguments.log_dir, say=print, warn=to_stderr, **options)
+    if arguments.dataset == "paper":
+        print(markdown(*paper_table(finished)))
+    return SOME_FAILED if len(finished) < len(sets) else 0
+
+
+def _quiet() -> None:
+    """Without what Lightning says of its own."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r".*LeafSpec\)` is deprecated")  # Lightning's own, of torch 2.13
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint")  # `EndlessData` knows its place
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # the frozen backbone
-    _check(arguments)
-    backbone = _backbone(arguments)
-    sets = labelled_sets(arguments)
-    finished = {}
-    for name, source in sets.items():
-        try:
-            finished[name] = _evaluate(arguments, backbone, source, arguments.log_dir / name)
-        except ValueError as error:
-            if len(sets) == 1:
-                raise
-            print(f"left out: {source.name}: {error}", file=sys.stderr)
-    if arguments.dataset == "paper":
-        print_table(*paper_table(finished))
-    return SOME_FAILED if len(finished) < len(sets) else 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -203,81 +196,48 @@ def _backbone(arguments: argparse.Namespace) -> FPN3d:
                     "Leave --spacing and --patch_size out: the weights say them"
                 )
         return backbone
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(arguments.seed)
-        backbone = FPN3d(base_channels=arguments.base_channels, num_scales=arguments.num_scales).eval()
-    backbone.recipe = replace(PAPER, **asked)
-    return backbone
+    return fresh_backbone(
+        arguments.seed,
+        base_channels=arguments.base_channels,
+        num_scales=arguments.num_scales,
+        recipe=replace(PAPER, **asked),
+    )
 
 
-def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, Split]:
-    """The asked ones, by name."""
-    if arguments.splits_file is not None:
-        splits = splits_from_file(arguments.splits_file, source.ids)
-    else:
-        splits = {
-            str(fold): published_split(list(source.ids), fold, num_val=arguments.num_val_scans) for fold in range(FOLDS)
-        }
-    if arguments.split not in ("all", *splits):
-        raise ValueError(f"--split must be one of {', '.join(splits)}, or all; got {arguments.split!r}")
-    chosen = splits if arguments.split == "all" else {arguments.split: splits[arguments.split]}
-    if arguments.train_size is None:
-        return chosen
-    return {name: few_shot(split, arguments.train_size, seed=arguments.seed) for name, split in chosen.items()}
-
-
-def _evaluate(arguments: argparse.Namespace, backbone: FPN3d, source: Source, log_dir: Path) -> Results:
-    """All folds of one data set that are not finished, and the files for a person."""
-    splits = _splits(arguments, source)
-    cache = Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table)
-    report = warm_up(cache, [source], labels=True, num_workers=arguments.num_workers)
-    for failure in report.failed:
-        print(f"left out: {failure.path}: {failure.reason}", file=sys.stderr)
-    keys = {cache.key(source, id, labels=True) for id in source.ids}
-    entries = {entry.id: entry for entry in cache.entries() if entry.key in keys}
-    names = dict(sorted((source.label_names or labels_in(cache, list(entries.values()))).items()))
-    protocol = _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments)
-    settings = _settings(arguments, backbone, source, names, protocol)
-    keep_settings(log_dir, settings)
-    results = Results(settings, {str(number): name for number, name in names.items()}, {})
-    for fold, split in splits.items():
-        print(
-            f"{source.name}, fold {fold}: {len(split.train)} CTs to learn from, {len(split.val)} to choose by, "
-            f"{len(split.test)} to test on"
-        )
-        torch.manual_seed(arguments.seed)
-        run_one = (cache, entries, source, split, names, backbone, fold_folder(log_dir, fold))
-        if isinstance(protocol, Neighbours):
-            run_nearest_fold(protocol, *run_one)
-        else:
-            run_fold(protocol, *run_one)
-        results = write_results(log_dir, settings, names)
-        _say(results)
-    draw(results, source, log_dir)
-    return results
+def _options(arguments: argparse.Namespace, backbone: FPN3d) -> dict[str, Any]:
+    """Of `evaluate`."""
+    same = ("setup", "split", "train_size", "num_workers")
+    return {
+        "cache": Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table),
+        "protocol": _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments),
+        "weights": arguments.ckpt or "fresh",
+        "splits": arguments.splits_file,
+        "num_val": arguments.num_val_scans,
+        **{name: getattr(arguments, name) for name in same},
+    }
 
 
 def _protocol(arguments: argparse.Namespace) -> Protocol:
-    frozen = {"probing": None, "fine-tuning": arguments.freeze_epochs, "from_scratch": 0}[arguments.setup]
-    rate = arguments.backbone_lr
-    if rate is None and arguments.setup == "fine-tuning":
-        rate = _THAWED_SHARE * arguments.lr
-    return Protocol(
-        heads=tuple(arguments.heads or (("linear", "nonlinear") if frozen is None else ("linear",))),
-        epochs=arguments.epochs,
+    same = (
+        "heads",
+        "epochs",
+        "batch_size",
+        "schedule",
+        "val_every",
+        "save_every",
+        "num_workers",
+        "accelerator",
+        "seed",
+    )
+    return Protocol.of(
+        arguments.setup,
+        frozen_epochs=arguments.freeze_epochs,
         batches_per_epoch=arguments.num_batches_per_epoch,
-        batch_size=arguments.batch_size,
         learning_rate=arguments.lr,
-        backbone_learning_rate=rate,
-        frozen_epochs=frozen,
-        schedule=arguments.schedule,
+        backbone_learning_rate=arguments.backbone_lr,
         fresh=arguments.ckpt == "random",
-        val_every=arguments.val_every,
-        save_every=arguments.save_every,
-        num_workers=arguments.num_workers,
-        accelerator=arguments.accelerator,
         precision=precision_of(arguments),
-        seed=arguments.seed,
+        **{name: getattr(arguments, name) for name in same},
     )
 
 
@@ -291,38 +251,3 @@ def _neighbours(arguments: argparse.Namespace) -> Neighbours:
         precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
         device={"gpu": "cuda"}.get(arguments.accelerator, arguments.accelerator),
     )
-
-
-def _settings(
-    arguments: argparse.Namespace,
-    backbone: FPN3d,
-    source: Source,
-    names: Mapping[int, str],
-    protocol: Protocol | Neighbours,
-) -> dict[str, Any]:
-    """What makes one run comparable with another, and what must not change when it goes on."""
-    machine = ("num_workers", "accelerator", "device", "save_every")
-    return {
-        "setup": arguments.setup,
-        "data": source.name,
-        "structures": {str(number): name for number, name in names.items()},
-        "weights": arguments.ckpt or "fresh",
-        "fingerprint": fingerprint(backbone),
-        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
-        "recipe": backbone.recipe.as_dict(),
-        "table": not arguments.no_table,
-        "train_size": arguments.train_size,
-        "num_val_scans": arguments.num_val_scans,
-        "splits": str(arguments.splits_file) if arguments.splits_file else "published",
-        "protocol": {name: value for name, value in vars(protocol).items() if name not in machine},
-        "versions": {name: version(name) for name in ("vox2vec", "torch", "numpy", "monai", "pytorch-lightning")},
-    }
-
-
-def _say(results: Results) -> None:
-    for row in summary(results):
-        if row.structure == "mean" and row.metric == "dice":
-            patients = len(results.patients(row.head))
-            print(
-                f"  {row.head}: Dice {row.mean:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}, {patients} patients"
-            )

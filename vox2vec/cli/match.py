@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=float,
         nargs="+",
         help="of the pyramid's levels, finest first (default: all 1); "
-        "vox2vec.training.level_weights learns them without labels",
+        "vox2vec.matching.level_weights learns them without labels",
     )
     add_weights_arguments(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vox2vec.cli.labelled import read_names
 from vox2vec.cli.prepared import backbone_of
+from vox2vec.data.sources.labelled import read_names
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.source import ListedSource
 from vox2vec.inference.embed import Embedder

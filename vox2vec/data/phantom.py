@@ -11,22 +11,6 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from vox2vec.volume import Volume
 
-BTCV_ORGANS = {
-    1: "spleen",
-    2: "right kidney",
-    3: "left kidney",
-    4: "gallbladder",
-    5: "esophagus",
-    6: "liver",
-    7: "stomach",
-    8: "aorta",
-    9: "inferior vena cava",
-    10: "portal and splenic veins",
-    11: "pancreas",
-    12: "right adrenal gland",
-    13: "left adrenal gland",
-}
-
 # The atlas, in millimetres as RAS+: x grows to the patient's right, y to the front, z to the head.
 _HALF_SIZE = np.array([180.0, 125.0, 210.0])  # of the scanned box
 _FLEXIBILITY_MM = 6.0  # of the smooth deformation that makes another patient
@@ -41,7 +25,7 @@ class Phantom:
 
     Attributes:
         volume: CT in HU, int16.
-        labels: uint8 on the same grid, the numbers of `BTCV_ORGANS`; 0 elsewhere.
+        labels: uint8 on the same grid, the numbers of `BTCV_ORGANS` (data/sources/structures.py); 0 elsewhere.
         landmarks: names to world millimetres (3,), RAS+; where the anatomy puts them, whatever the grid.
     """
 

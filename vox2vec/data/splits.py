@@ -1,7 +1,7 @@
 """Who is trained on and who is tested on: always by patient, always the same."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,22 +58,51 @@ def splits_from_file(path: Path, ids: Sequence[str]) -> dict[str, Split]:
     try:
         named = {
             str(name): Split(**{k: tuple(v) for k, v in parts.items()})
-            for name, parts in json.loads(path.read_text()).items()
+            for name, parts in json.loads(path.read_text(encoding="utf-8")).items()
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f'splits must be JSON like {{"0": {{"train": ["a"], "val": [], "test": ["b"]}}}}, {path} is not ({error})'
         ) from error
     for name, split in named.items():
-        unknown = sorted({*split.train, *split.val, *split.test} - set(ids))
-        if unknown:
-            raise ValueError(f"split {name} of {path} must name scans that are there, {unknown[:3]} are not")
-        patients = [{patient_of(id) for id in part} for part in (split.train, split.val, split.test)]
-        if sum(map(len, patients)) > len(set.union(*patients)):
-            raise ValueError(f"split {name} of {path} must keep each patient in one part, train, val or test")
-        if not split.train or not split.test:
-            raise ValueError(f"split {name} of {path} must have scans to train on and to test on")
+        _check(split, ids, f"split {name} of {path}")
     return named
+
+
+def chosen_splits(
+    ids: Sequence[str],
+    *,
+    split: str = "all",
+    splits: Mapping[str, Split] | Path | None = None,
+    num_val: int = 1,
+    train_size: int | None = None,
+    seed: int = 0,
+) -> dict[str, Split]:
+    """The splits to run, by name.
+
+    Args:
+        split: one of the names, or "all".
+        splits: by name, or a file of them; by default the published folds "0" to "4", each with `num_val` patients to
+            choose by.
+        train_size: scans to train on, drawn by `seed`; by default all.
+
+    Raises:
+        ValueError: no such split, or one that the scans do not allow.
+    """
+    if isinstance(splits, Path):
+        named = splits_from_file(splits, ids)
+    elif splits is not None:
+        named = dict(splits)
+        for name, each in named.items():
+            _check(each, ids, f"split {name}")
+    else:
+        named = {str(fold): published_split(ids, fold, num_val=num_val) for fold in range(FOLDS)}
+    if split not in ("all", *named):
+        raise ValueError(f"the split must be one of {', '.join(named)}, or all; got {split!r}")
+    chosen = named if split == "all" else {split: named[split]}
+    if train_size is None:
+        return chosen
+    return {name: few_shot(each, train_size, seed=seed) for name, each in chosen.items()}
 
 
 def few_shot(split: Split, train_size: int, *, seed: int) -> Split:
@@ -91,3 +120,14 @@ def few_shot(split: Split, train_size: int, *, seed: int) -> Split:
 def patient_of(id: str) -> str:
     """Whose scan an id is."""
     return id.split("/")[0]
+
+
+def _check(split: Split, ids: Sequence[str], name: str) -> None:
+    unknown = sorted({*split.train, *split.val, *split.test} - set(ids))
+    if unknown:
+        raise ValueError(f"{name} must name scans that are there, {unknown[:3]} are not")
+    patients = [{patient_of(id) for id in part} for part in (split.train, split.val, split.test)]
+    if sum(map(len, patients)) > len(set.union(*patients)):
+        raise ValueError(f"{name} must keep each patient in one part, train, val or test")
+    if not split.train or not split.test:
+        raise ValueError(f"{name} must have scans to train on and to test on")

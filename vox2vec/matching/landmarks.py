@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -102,37 +103,48 @@ def match(
 
 
 def outliers(points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]) -> Bool[np.ndarray, " v"]:
-    """Matches far from where the affine map of their nearest neighbours, fitted without them, puts them.
+    """Matches far from where `by_neighbours` puts them: at least 10 mm, and three times the median.
 
-    The fit is robust (iteratively reweighted by Cauchy's weights). Far is at least 10 mm and three times the median.
+    With at most `NEIGHBOURS` matches none is.
     """
     if len(points_mm) <= NEIGHBOURS:
         return np.zeros(len(points_mm), bool)
-    apart = np.linalg.norm(points_mm[:, None] - points_mm[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    off_mm = np.empty(len(points_mm))
-    for i in range(len(points_mm)):
-        near = np.argsort(apart[i])[:NEIGHBOURS]
-        predicted = _affine_at(points_mm[near] - points_mm[i], found_mm[near])
-        off_mm[i] = np.linalg.norm(found_mm[i] - predicted)
+    off_mm = np.linalg.norm(found_mm - by_neighbours(points_mm, found_mm), axis=1)
     return off_mm > max(_OUTLIER_MM, _OUTLIER_SPREADS * float(np.median(off_mm)))
 
 
-def _affine_at(offsets: Float64[np.ndarray, "k 3"], found: Float64[np.ndarray, "k 3"]) -> Float64[np.ndarray, "3"]:
-    """The value at offset 0 of a robust affine fit, its linear part drawn towards the identity where points are few."""
-    scale = max(float(np.abs(offsets).max()), 1e-6)
-    design = np.c_[offsets / scale, np.ones(len(offsets))]
+def by_neighbours(
+    points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]
+) -> Float64[np.ndarray, "v 3"]:
+    """Where the affine map of each point's `NEIGHBOURS` nearest others, fitted to their matches, puts it.
+
+    The fit is robust (iteratively reweighted by Cauchy's weights), its linear part drawn towards the identity where
+    points are few. There must be more points than neighbours. Memory is linear in the points.
+    """
+    _, near = cKDTree(points_mm).query(points_mm, k=NEIGHBOURS + 1)
+    others = near != np.arange(len(near))[:, None]
+    others[others.all(axis=1), -1] = False  # more points in one place than neighbours: it is not among its own
+    near = near[others].reshape(-1, NEIGHBOURS)
+    return _affine_at(points_mm[near] - points_mm[:, None], found_mm[near])
+
+
+def _affine_at(
+    offsets: Float64[np.ndarray, "v k 3"], found: Float64[np.ndarray, "v k 3"]
+) -> Float64[np.ndarray, "v 3"]:
+    """The values at offset 0 of robust affine fits, one for each of `v` sets of `k` points."""
+    scale = np.abs(offsets).max(axis=(1, 2), keepdims=True).clip(min=1e-6)
+    design = np.concatenate([offsets / scale, np.ones((*offsets.shape[:2], 1))], axis=2)
     prior = 0.1 * np.diag([1.0, 1, 1, 0])  # of the linear part: it is near the identity between scans of patients
-    weights = np.ones(len(offsets))
+    weights = np.ones((*offsets.shape[:2], 1))
     shift = found - offsets
-    solution = np.zeros((4, 3))
+    solution = np.zeros((len(offsets), 4, 3))
     for _ in range(20):
-        weighted = design * weights[:, None]
-        solution = np.linalg.solve(weighted.T @ design + prior, weighted.T @ shift)
-        residual = np.linalg.norm(shift - design @ solution, axis=1)
-        spread = max(1.4826 * float(np.median(residual)), 1e-6)
+        weighted = (design * weights).swapaxes(1, 2)
+        solution = np.linalg.solve(weighted @ design + prior, weighted @ shift)
+        residual = np.linalg.norm(shift - design @ solution, axis=2, keepdims=True)
+        spread = (1.4826 * np.median(residual, axis=1, keepdims=True)).clip(min=1e-6)
         weights = 1 / (1 + (residual / (2.385 * spread)) ** 2)
-    return solution[3]
+    return solution[:, 3]
 
 
 def _refined(

@@ -39,11 +39,12 @@ def axial_position(
     """Look for voxels of each slice in the reference, and take the median of where they are found.
 
     Args:
-        scan: its `among`, where an index says it, are the voxels that are looked for: the body.
+        scan: its body is looked for, or the `among` of an index.
         every_mm: from slice to slice.
 
     Raises:
-        ValueError: embeddings of different weights, other level weights, or a number out of range.
+        ValueError: embeddings of different weights, other level weights, a number out of range, or no body in any of
+            the slices.
     """
     scan, reference = (one if isinstance(one, Index) else Index.of(one) for one in (scan, reference))
     if scan.embedding.fingerprint != reference.embedding.fingerprint or list(scan.weights) != list(reference.weights):
@@ -60,6 +61,11 @@ def axial_position(
             chosen = places[rng.permutation(len(places))[:voxels_per_slice]]
             drawn.append(np.c_[chosen, np.full(len(chosen), z)])
             owner.append(z)
+    if not drawn:
+        raise ValueError(
+            f"a scan must have body in a slice every {every_mm:g} mm, none has any from slice {step // 2} on, of "
+            f"{grid.shape[2]} in steps of {step}; take a smaller every_mm"
+        )
     vectors = scan.embedding.at(grid.to_mm(np.concatenate(drawn)))
     found, _ = reference.search(vectors)
     height = torch.tensor(reference.embedding.affine[2, 3]) + found[:, 2] * reference.embedding.affine[2, 2]

@@ -15,7 +15,8 @@ from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.metrics.intervals import mean_of_structures
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.segmentation import dice_tables, evaluating, fresh_heads, head_losses
+from vox2vec.training.dice import dice_tables
+from vox2vec.training.segmentation import evaluating, fresh_heads, head_losses
 
 _logger = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vox2vec.data.phantom import BTCV_ORGANS, phantom
+from vox2vec.data.phantom import phantom
 from vox2vec.data.sources.source import LeftOut
+from vox2vec.data.sources.structures import BTCV_ORGANS
 from vox2vec.volume import Volume
 
 _VERSION = 1  # of the patients that a seed gives; cached ones of another version are not reused

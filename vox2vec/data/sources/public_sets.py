@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from vox2vec.data.phantom import BTCV_ORGANS
 from vox2vec.data.sources.dicom_tree import dicom_tree
 from vox2vec.data.sources.layout import by_pattern
 from vox2vec.data.sources.source import ListedSource
+from vox2vec.data.sources.structures import BTCV_ORGANS
 
 _AMOS_ORGANS = (
     "spleen, right kidney, left kidney, gallbladder, esophagus, liver, stomach, aorta, inferior vena cava, pancreas, "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from vox2vec.data.deformation import draw_deformation, other_scanner
+from vox2vec.matching.deformation import draw_deformation, other_scanner
 from vox2vec.volume import Volume
 
 AFFINE = np.array([[0, -2.0, 0, 40], [3, 0, 0, -70], [0, 0, -2.5, 9], [0, 0, 0, 1]])  # axes not canonical

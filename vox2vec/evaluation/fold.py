@@ -16,19 +16,22 @@ from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
-from vox2vec.data.splits import Split
+from vox2vec.data.splits import Split, patient_of
+from vox2vec.evaluation.scores import Scores, scores_of
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.head_file import KINDS, SegmentationHead, save_head
 from vox2vec.nn.pretrained import fingerprint
 from vox2vec.training.datamodule import CountBatches, EndlessData
-from vox2vec.training.evaluation import Scores, scores_of
 from vox2vec.training.segmentation import KeepBest, Segmentation, evaluating, fresh_heads, measure_statistics
 from vox2vec.training.watching import KeepLast
 from vox2vec.volume import Volume
 
 _logger = logging.getLogger(__name__)
 _LAST = "last.ckpt"
+_THAWED_SHARE = 0.2  # of the learning rate, for a thawed backbone, as the released code meant
+Trained = Literal["probing", "fine-tuning", "from_scratch"]
+"""The setups that train."""
 FOLD = "fold.json"
 """In the folder of a finished fold: what `run_fold` returns."""
 
@@ -64,6 +67,41 @@ class Protocol:
     precision: Any = "32-true"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        counts = ("epochs", "batches_per_epoch", "batch_size", "val_every", "save_every")
+        low = {name: getattr(self, name) for name in counts if getattr(self, name) < 1}
+        if low:
+            raise ValueError(f"epochs, batches and steps must be at least 1, got {low}")
+
+    @classmethod
+    def of(
+        cls,
+        setup: Trained,
+        *,
+        heads: Sequence[str] | None = None,
+        frozen_epochs: int = 50,
+        learning_rate: float = 3e-4,
+        backbone_learning_rate: float | None = None,
+        **options: Any,
+    ) -> "Protocol":
+        """A setup's, by default as published: both heads on a frozen backbone, else the linear one.
+
+        Args:
+            frozen_epochs: of fine-tuning.
+            backbone_learning_rate: of a thawed backbone; by default a fifth of the heads' in fine-tuning, theirs from
+                scratch.
+            options: the other fields.
+        """
+        if setup == "fine-tuning" and backbone_learning_rate is None:
+            backbone_learning_rate = _THAWED_SHARE * learning_rate
+        return cls(
+            heads=tuple(heads or (("linear", "nonlinear") if setup == "probing" else ("linear",))),
+            frozen_epochs={"probing": None, "fine-tuning": frozen_epochs, "from_scratch": 0}[setup],
+            learning_rate=learning_rate,
+            backbone_learning_rate=backbone_learning_rate,
+            **options,
+        )
+
 
 def run_fold(
     protocol: Protocol,
@@ -89,7 +127,7 @@ def run_fold(
         What results.json says of a fold.
     """
     if (folder / FOLD).exists():
-        done: dict[str, Any] = json.loads((folder / FOLD).read_text())
+        done: dict[str, Any] = json.loads((folder / FOLD).read_text(encoding="utf-8"))
         return done
     folder.mkdir(parents=True, exist_ok=True)
     train, val, test = ([entries[id] for id in part if id in entries] for part in (split.train, split.val, split.test))
@@ -155,9 +193,10 @@ def finish_fold(
         "skipped": {**dict.fromkeys(sorted(asked - set(entries)), "not in the cache"), **failed},
         "val_dice": val_dice,
         "scores": scores,
+        "patients": {id: patient_of(id) for of_head in scores.values() for id in of_head},
     }
     partial = folder / f"{FOLD}.partial"
-    partial.write_text(json.dumps(result, allow_nan=False))
+    partial.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
     partial.replace(folder / FOLD)
     return result
 

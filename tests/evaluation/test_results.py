@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vox2vec.training.results import Results, difference, summary, write_summary
+from vox2vec.evaluation.results import Results, difference, summary, write_summary
 
 STRUCTURES = {"1": "liver", "2": "spleen"}
 
@@ -63,9 +63,62 @@ def test_the_summary_counts_what_is_absent_and_missed(tmp_path):
 
 def test_a_difference_is_of_the_patients_of_both():
     found = difference(_results(0.05, "fine-tuning"), _results(), "linear")
-    assert found == pytest.approx((0.025, 0.025, 0.05), abs=1e-9)  # the spleen's is 0, or left out with its patients
+    assert found == pytest.approx((0.025, 0.025, 0.05, 0), abs=1e-9)  # the spleen's is 0, or left out with its patients
     other = Results(_results().settings, STRUCTURES, {"0": {"scores": {"linear": {"z": _scores(0.1, 0.1)}}}})
     assert difference(other, _results(), "linear") is None
+
+
+def _tested(*rows, patients=True):
+    """Folds of (fold, id, Dice of the liver); the patient is what stands before the "/"."""
+    folds = {}
+    for fold, id, dice in rows:
+        result = folds.setdefault(fold, {"split": {}, "scores": {"linear": {}}, "patients": {}})
+        result["scores"]["linear"][id] = _scores(dice, None)
+        result["patients"][id] = id.split("/")[0]
+    if not patients:
+        for result in folds.values():
+            del result["patients"]
+    return Results({"setup": "probing"}, STRUCTURES, folds)
+
+
+def test_a_scan_of_two_splits_counts_in_both():
+    results = _tested(("one", "a", 0.2), ("one", "b", 0.4), ("other", "a", 0.6))
+    assert results.scans("linear") == [("one", "a", "a"), ("one", "b", "b"), ("other", "a", "a")]
+    np.testing.assert_array_equal(results.table("linear", "dice")[:, 0], [0.2, 0.4, 0.6])
+    (liver,) = [row for row in summary(results) if (row.structure, row.metric) == ("liver", "dice")]
+    assert liver.mean == pytest.approx((0.3 + 0.6) / 2)
+    assert (liver.patients, liver.scans, liver.absent) == (2, 3, 0)
+    better = _tested(("one", "a", 0.3), ("one", "b", 0.5), ("other", "a", 0.9))
+    assert difference(better, results, "linear").mean == pytest.approx((0.1 + 0.1 + 0.3) / 3)
+
+
+def test_the_interval_of_a_summary_is_over_patients():
+    rows = [(str(p % 2), f"p{p}/{s}", 0.3 + 0.1 * p + 0.001 * s) for p in range(6) for s in range(10)]
+    wide, narrow = (_tested(*given) for given in (rows, [(f, id.replace("/", "_"), d) for f, id, d in rows]))
+    liver, of_scans = (
+        next(row for row in summary(run) if (row.structure, row.metric) == ("liver", "dice")) for run in (wide, narrow)
+    )
+    assert (liver.patients, liver.scans) == (6, 60)
+    assert (of_scans.patients, of_scans.scans) == (60, 60)
+    assert liver.high - liver.low > 2.5 * (of_scans.high - of_scans.low)
+
+
+def test_a_run_that_misses_a_structure_is_not_rewarded_for_it():
+    """Its distance has no value there; the other run's must not count either."""
+    whole, misses = _tested(("0", "a", 0.8), ("0", "b", 0.1)), _tested(("0", "a", 0.8), ("0", "b", 0.0))
+    found = difference(misses, whole, "linear", "hausdorff95_mm")
+    assert (found.mean, found.left_out) == (0, 1)
+
+
+def test_what_the_version_before_wrote_is_read(tmp_path):
+    old = _tested(("0", "p/before", 0.2), ("0", "p/after", 0.4), patients=False)
+    fields = {"format_version": 1, **vars(old)}
+    (tmp_path / "results.json").write_text(json.dumps(fields))
+    read = Results.read(tmp_path)
+    assert read.scans("linear") == [("0", "p", "p/before"), ("0", "p", "p/after")]
+    assert difference(read, _tested(("0", "p/before", 0.1), ("0", "p/after", 0.3)), "linear").mean == pytest.approx(0.1)
+    read.write(tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["format_version"] == 2
 
 
 def test_one_fold_has_no_spread():

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox2vec.data.deformation import bent_pair
 from vox2vec.inference.embed import Embedder
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import points_of
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
-from vox2vec.training.matching_monitor import points_of
 from vox2vec.volume import Volume
 
 _STEPS, _RATE = 300, 0.05

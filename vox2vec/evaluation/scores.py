@@ -10,10 +10,11 @@ from torch import nn
 from vox2vec.data.cache import Cache
 from vox2vec.data.entry import Entry
 from vox2vec.geometry import Box
-from vox2vec.inference.segmentation import THRESHOLD, label_dtype, labels_of, probability_slabs
+from vox2vec.inference.segmentation import label_dtype, labels_of, probability_slabs
 from vox2vec.metrics.overlap import dice
 from vox2vec.metrics.surface import hausdorff_mm, surface_dice
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.training.dice import found_and_true
 from vox2vec.volume import Volume
 
 METRICS = ("dice", "dice_original", "surface_dice_2mm", "hausdorff95_mm")
@@ -50,10 +51,7 @@ def scores_of(
     for place, parts in slabs:
         for name, classes in zip(heads, parts, strict=True):
             found[name][..., place] = labels_of(classes, numbers)
-            for i, number in enumerate(numbers):
-                mask = classes[i] >= THRESHOLD
-                both = np.count_nonzero(mask & (official[..., place] == number))
-                counts[name][i] += np.count_nonzero(mask), both
+            counts[name] += found_and_true(classes, official[..., place], numbers)
     scores, labels = {}, {}
     for name in heads:
         labels[name] = Volume(found[name], np.array(entry.affine)).onto(truth, order=0, fill=0)

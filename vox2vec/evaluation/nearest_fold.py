@@ -10,14 +10,14 @@ from vox2vec.data.datasets import LabelledBatches
 from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split
+from vox2vec.evaluation.fold import FOLD, Scored, finish_fold, tested
+from vox2vec.evaluation.scores import scores_of_labels
 from vox2vec.geometry import Box
 from vox2vec.inference.embed import Embedder
 from vox2vec.inference.runner import Precision
 from vox2vec.matching.index import Index
 from vox2vec.matching.neighbours import LabelledVoxels, labels_by_neighbours
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.evaluation import scores_of_labels
-from vox2vec.training.fold import FOLD, Scored, finish_fold, tested
 from vox2vec.training.segmentation import measure_statistics
 from vox2vec.volume import Volume
 
@@ -40,6 +40,13 @@ class Neighbours:
     fresh: bool = False
     precision: Precision = "auto"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or self.temperature <= 0 or self.smoothing_mm < 0:
+            raise ValueError(
+                "neighbours must be at least 1, temperature above 0, smoothing_mm at least 0; got "
+                f"{self.neighbours}, {self.temperature}, {self.smoothing_mm}"
+            )
 
 
 def run_nearest_fold(

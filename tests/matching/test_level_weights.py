@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from tests.inference.scans import blob
 from vox2vec import FPN3d
+from vox2vec.matching.level_weights import fit_level_weights, learn_level_weights
 from vox2vec.recipe import Recipe
-from vox2vec.training.level_weights import fit_level_weights, learn_level_weights
 
 CHANNELS = (3, 5)
 

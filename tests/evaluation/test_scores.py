@@ -6,11 +6,11 @@ import torch
 
 from tests.data.scans import RECIPE, Made, body, labels_for
 from vox2vec.data.cache import Cache
+from vox2vec.evaluation.scores import scores_of
 from vox2vec.geometry import Box
 from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.training.evaluation import scores_of
 from vox2vec.training.segmentation import fresh_heads
 
 NUMBERS = [1, 2, 9]  # nothing is labelled 9

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from vox2vec.data.sources.source import Source
+from vox2vec.evaluation.fold import FOLD, found_labels
+from vox2vec.evaluation.results import Results, summary, write_summary
 from vox2vec.figures.charts import dice_figure
 from vox2vec.figures.segmentation import segmentation_figure
 from vox2vec.reading.labels import read_labels
-from vox2vec.training.fold import FOLD, found_labels
-from vox2vec.training.results import Results, summary, write_summary
 
 _SETTINGS = "settings.json"
 
@@ -24,9 +24,9 @@ def keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
     path = log_dir / _SETTINGS
     told = json.loads(json.dumps(settings))
     if not path.exists():
-        path.write_text(json.dumps(told, indent=1))
+        path.write_text(json.dumps(told, indent=1), encoding="utf-8")
         return
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
     changed = [name for name in told if name not in ("versions", "weights") and told[name] != before.get(name)]
     if changed:
         raise ValueError(
@@ -38,7 +38,7 @@ def keep_settings(log_dir: Path, settings: Mapping[str, Any]) -> None:
 def write_results(log_dir: Path, settings: Mapping[str, Any], names: Mapping[int, str]) -> Results:
     """results.json and summary.csv of all folds that are finished."""
     folds = {
-        path.parent.name.removeprefix("fold_"): json.loads(path.read_text())
+        path.parent.name.removeprefix("fold_"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(log_dir.glob(f"fold_*/{FOLD}"))
     }
     told = json.loads(json.dumps({**settings, "command": sys.argv}))
@@ -57,22 +57,23 @@ def draw(results: Results, source: Source, log_dir: Path) -> None:
     names = {int(number): name for number, name in results.structures.items()}
     (log_dir / "overlays").mkdir(exist_ok=True)
     for head in results.heads:
-        patients = results.patients(head)
         table = results.table(head, "dice_original")
-        means = {id: np.nanmean(row) for id, row in zip(patients, table, strict=True) if np.isfinite(row).any()}
-        ordered = sorted(means, key=lambda id: float(means[id]))
+        known = [(s, row) for s, row in zip(results.scans(head), table, strict=True) if np.isfinite(row).any()]
+        means = {scan: np.nanmean(row) for scan, row in known}
+        ordered = sorted(means, key=lambda scan: float(means[scan]))
         if not ordered:
             continue
-        for rank, id in (("worst", ordered[0]), ("median", ordered[len(ordered) // 2]), ("best", ordered[-1])):
+        for rank, scan in (("worst", ordered[0]), ("median", ordered[len(ordered) // 2]), ("best", ordered[-1])):
+            id = scan.scan
             truth = source.labels(id)
             if truth is None:
                 continue
             figure = segmentation_figure(
                 source.load(id),
                 truth,
-                read_labels(found_labels(fold_folder(log_dir, patients[id]), head, id)),
+                read_labels(found_labels(fold_folder(log_dir, scan.fold), head, id)),
                 names,
-                title=f"{results.name}, {head} head, {rank} patient: {id}, Dice {means[id]:.2f}",
+                title=f"{results.name}, {head} head, {rank} patient: {id}, Dice {means[scan]:.2f}",
             )
             figure.savefig(log_dir / "overlays" / f"{head}_{rank}.png")
 
