@@ -107,6 +107,27 @@ print(json.dumps([heavy, state() == before]))
     assert json.loads(done.stdout) == [[], True]
 
 
+def test_no_benchmark_calls_a_command():
+    """What a benchmark measures is a function that anyone can call."""
+    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "benchmarks").rglob("*.py")}
+    assert [
+        name for name, tree in trees.items() if any(f"{m}.".startswith("vox2vec.cli.") for m in _imported(tree))
+    ] == []
+
+
+def test_a_command_is_one_screen():
+    """It parses, calls one function of the library and prints; what is longer is in the wrong room."""
+    lines, long = 0, []
+    for path in (PACKAGE / "cli").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        lines += len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name == "run" and node.end_lineno - node.lineno + 1 >= 20:
+                long.append(f"{path.name}: {node.end_lineno - node.lineno + 1} lines")
+    assert long == []
+    assert lines < 1700
+
+
 def test_no_module_of_matching_loads_lightning():
     modules = [path.relative_to(ROOT).with_suffix("").as_posix() for path in (PACKAGE / "matching").glob("*.py")]
     names = sorted(module.replace("/", ".").removesuffix(".__init__") for module in modules)
