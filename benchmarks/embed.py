@@ -16,7 +16,7 @@ from vox2vec.nn.pretrained import vox2vec_small
 from vox2vec.recipe import PAPER
 from vox2vec.volume import Volume
 
-SHAPE = (350, 300, 200)  # METHOD.md's example: 240 windows
+SHAPE = (350, 300, 200)  # docs/method.md section 5: 240 windows
 CPU = torch.device("cpu")
 
 

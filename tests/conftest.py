@@ -14,11 +14,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each of the two; their sub
 
 
 @pytest.fixture(scope="session")
+def original() -> Path:
+    """The folder of the original network's numbers; its README says what is what."""
+    return Path(__file__).parent / "data" / "reference"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference numbers and real CTs beside the checkout; tests that need it skip where it is absent."""
+    """The folder of real CTs beside the checkout; tests that need it skip where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip(f"reference numbers and real CTs are not here: {folder} does not exist")
+        pytest.skip(f"real CTs are not here: {folder} does not exist")
     return folder
 
 

@@ -1,7 +1,8 @@
-"""The house's floors and manners (DESIGN.md), read from the source."""
+"""The house's floors and manners, read from the source; the floors are those of docs/rooms.md."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,28 +10,23 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "vox2vec"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vox2vec"
+
+
+def _rooms(page: str) -> list[tuple[int, str, frozenset[str]]]:
+    """Of each line of the page's table the floor, the room, and the heavy packages that it may load."""
+    lines = re.findall(r"^\| (\d+) \| `(\w+)` \| [^|]+ \|([^|]*)\|$", page, re.MULTILINE)
+    return [(int(floor), room, frozenset(re.findall(r"`(\w+)`", heavy))) for floor, room, heavy in lines]
+
 
 # A file imports only from lower floors, or from its own room. A room is a folder or the file of that name.
-FLOORS = [
-    {"recipe", "geometry", "interpolation", "distributed"},
-    {"volume", "nn", "losses", "augmentation", "metrics"},
-    {"reading", "preprocessing"},
-    {"data", "inference"},
-    {"matching", "figures"},
-    {"training"},
-    {"evaluation"},
-    {"cli"},
-    {"__init__", "__main__"},
-]
+PAGE = (ROOT / "docs" / "rooms.md").read_text(encoding="utf-8")
+ROOMS = _rooms(PAGE)
+FLOOR = {room: floor for floor, room, _ in ROOMS}
 ONLY_IN = {  # heavy packages, and the rooms that may load them
-    "pytorch_lightning": {"training", "evaluation", "cli"},
-    "lightning": {"training", "evaluation", "cli"},
-    "matplotlib": {"figures"},
-    "monai": {"metrics", "losses", "training"},
-    "amid": {"data"},
-    "dask": {"data", "cli"},
-    "distributed": {"data", "cli"},
+    package: {room for _, room, heavy in ROOMS if package in heavy}
+    for package in frozenset().union(*(h for *_, h in ROOMS))
 }
 
 
@@ -45,6 +41,17 @@ def test_the_package_keeps_its_floors_and_manners():
     assert violations(PACKAGE) == []
 
 
+def test_the_page_lists_every_room_once_and_no_other():
+    files = [path for path in PACKAGE.glob("*") if path.suffix == ".py" or any(path.glob("*.py"))]
+    assert sorted(room for _, room, _ in ROOMS) == sorted(path.stem for path in files)
+
+
+def test_every_file_that_the_page_names_is_there():
+    named = re.findall(r"`((?:vox2vec|tests|benchmarks|examples)/[\w/.]*|\w+\.py)`", PAGE)
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 @pytest.mark.parametrize(
     ("files", "breach"),
     [
@@ -53,12 +60,14 @@ def test_the_package_keeps_its_floors_and_manners():
             {"reading/a.py": "from vox2vec.preprocessing.b import c"},
             "reading/a.py imports preprocessing, a room",
         ),
+        ({"figures/a.py": "from vox2vec.matching.b import c"}, "figures/a.py imports matching, a room beside its own"),
+        ({"volume.py": "from vox2vec.nn.a import b"}, "volume.py imports nn, a room beside its own"),
         ({"nn/a.py": "import vox2vec.nn.b", "nn/b.py": "import vox2vec.nn.a"}, "a circle of imports: "),
         ({"nn/a.py": "from vox2vec.nn.b import *"}, "nn/a.py has a star import"),
         ({"nn/a.py": "from .b import c"}, "nn/a.py has a relative import"),
         ({"nn/a.py": "print(1)"}, "nn/a.py prints"),
         ({"nn/a.py": "assert True"}, "nn/a.py asserts"),
-        ({"attic/a.py": "x = 1"}, "attic is no room of DESIGN.md"),
+        ({"attic/a.py": "x = 1"}, "attic is no room of docs/rooms.md"),
         ({"nn/a.py": "import matplotlib.pyplot"}, "nn/a.py loads matplotlib"),
         ({"nn/a.py": "from pytorch_lightning import Trainer"}, "nn/a.py loads pytorch_lightning"),
         (
@@ -98,13 +107,44 @@ print(json.dumps([heavy, state() == before]))
     assert json.loads(done.stdout) == [[], True]
 
 
+def test_no_benchmark_calls_a_command():
+    """What a benchmark measures is a function that anyone can call."""
+    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "benchmarks").rglob("*.py")}
+    assert [
+        name for name, tree in trees.items() if any(f"{m}.".startswith("vox2vec.cli.") for m in _imported(tree))
+    ] == []
+
+
+def test_a_command_is_one_screen():
+    """It parses, calls one function of the library and prints; what is longer is in the wrong room."""
+    lines, long = 0, []
+    for path in (PACKAGE / "cli").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        lines += len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name == "run" and node.end_lineno - node.lineno + 1 >= 20:
+                long.append(f"{path.name}: {node.end_lineno - node.lineno + 1} lines")
+    assert long == []
+    assert lines < 1700
+
+
+def test_no_module_of_matching_loads_lightning():
+    modules = [path.relative_to(ROOT).with_suffix("").as_posix() for path in (PACKAGE / "matching").glob("*.py")]
+    names = sorted(module.replace("/", ".").removesuffix(".__init__") for module in modules)
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {names}]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "vox2vec.matching.landmarks" in loaded
+    assert not {"pytorch_lightning", "lightning"} & set(loaded)
+
+
 def _in_file(package: Path, path: Path, tree: ast.Module) -> Iterator[str]:
     name = path.relative_to(package).as_posix()
     room = _room(path.relative_to(package).with_suffix("").parts)
     if ast.get_docstring(tree) is None and path.read_text().strip():
         yield f"{name} has no docstring"
-    if not any(room in floor for floor in FLOORS):
-        yield f"{room} is no room of DESIGN.md"
+    if room not in FLOOR:
+        yield f"{room} is no room of docs/rooms.md"
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -129,7 +169,7 @@ def _in_file(package: Path, path: Path, tree: ast.Module) -> Iterator[str]:
 def _between_rooms(name: str, room: str, other: str) -> Iterator[str]:
     if room == other or other == "__version__":
         return
-    here, there = (next((i for i, floor in enumerate(FLOORS) if r in floor), -1) for r in (room, other))
+    here, there = FLOOR[room], FLOOR.get(other, -1)
     if there > here:
         yield f"{name} imports {other} from a higher floor"
     elif there == here:

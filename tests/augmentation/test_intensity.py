@@ -39,7 +39,7 @@ def test_sharpening_equals_its_formula(alpha):
 
 
 def test_views_equal_a_slow_reference_patch_by_patch():
-    """METHOD.md section 3, in float64; noise apart, which is drawn."""
+    """docs/method.md section 3, in float64; noise apart, which is drawn."""
     patches = _patches(12)
     drawn = _without_noise(12)
     views = with_intensity(patches, drawn)

@@ -78,8 +78,8 @@ def test_the_script_is_the_command(btcv, places, tmp_path):
     assert set(json.loads((tmp_path / "results.json").read_text())["folds"]) == {"0"}
 
 
-def test_the_five_folds_are_the_published_ones_and_hold_every_organ(probed, shared):
-    wanted = json.loads((shared / "reference" / "btcv_splits.json").read_text())
+def test_the_five_folds_are_the_published_ones_and_hold_every_organ(probed, original):
+    wanted = json.loads((original / "btcv_splits.json").read_text())
     results = Results.read(probed)
     assert sorted(results.folds) == ["0", "1", "2", "3", "4"]
     for fold, result in results.folds.items():

@@ -9,8 +9,8 @@ from vox2vec.data.splits import Split, chosen_splits, few_shot, patient_of, publ
 
 
 @pytest.mark.parametrize("fold", range(5))
-def test_folds_equal_the_published_ones(fold, shared):
-    wanted = json.loads((shared / "reference" / "btcv_splits.json").read_text())[str(fold)]
+def test_folds_equal_the_published_ones(fold, original):
+    wanted = json.loads((original / "btcv_splits.json").read_text())[str(fold)]
     ids = wanted["train"] + wanted["val"] + wanted["test"]
     split = published_split(ids, fold)
     assert set(split.train) == set(wanted["train"])

@@ -37,8 +37,8 @@ def test_it_equals_the_formula_in_value_and_gradient_for_any_chunk(v, temperatur
         torch.testing.assert_close(one, other)
 
 
-def test_loss_and_gradients_equal_the_originals(shared):
-    with np.load(shared / "reference" / "reference.npz") as file:
+def test_loss_and_gradients_equal_the_originals(original):
+    with np.load(original / "reference.npz") as file:
         arrays = {name[8:]: torch.from_numpy(file[name]) for name in file.files if name.startswith("infonce/")}
     views = [arrays[name].requires_grad_() for name in ("e1", "e2")]
     loss = info_nce(*(F.normalize(view, dim=1) for view in views), chunk=7)

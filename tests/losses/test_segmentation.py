@@ -8,8 +8,8 @@ from vox2vec.losses.segmentation import bce_dice
 
 
 @pytest.fixture(scope="module")
-def arrays(shared):
-    with np.load(shared / "reference" / "reference.npz") as file:
+def arrays(original):
+    with np.load(original / "reference.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files if name.startswith("seg/")}
 
 

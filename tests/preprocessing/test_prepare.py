@@ -19,8 +19,8 @@ from vox2vec.volume import Volume
 
 
 @pytest.fixture(scope="module")
-def reference(shared):
-    with np.load(shared / "reference" / "reference.npz") as arrays:
+def reference(original):
+    with np.load(original / "reference.npz") as arrays:
         return {name: arrays[name] for name in arrays.files if name.startswith(("body/", "prep/", "int/"))}
 
 

@@ -59,7 +59,7 @@ def draw_intensity(
         noise_hu: standard deviation of Gaussian noise.
         full_window_hu: where no window is drawn; the recipe's.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, section 3.
+    Source: docs/method.md section 3; arXiv 2307.14725, section 3.
     """
     filtered = chosen(n, filter_probability, generator)
     sharpened = filtered & chosen(n, 0.5, generator)

@@ -61,7 +61,7 @@ class PairBatches(Dataset[PairBatch]):
     Raises:
         ValueError: no entries, or a batch that `patches_per_volume` does not divide.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, section 4.
+    Source: docs/method.md section 3; arXiv 2307.14725, section 4.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class LabelledBatches(Dataset[LabelledBatch]):
         entries: of a cache that was warmed with labels.
         class_probability: of a patch around a voxel of a random class, rather than of the body.
 
-    Source: METHOD.md section 4.
+    Source: docs/method.md section 4.
     """
 
     def __init__(

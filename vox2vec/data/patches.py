@@ -51,7 +51,7 @@ def draw_labelled(
     The class is uniform among those with a voxel in the scan, then the voxel among the class's; a scan without labels
     gives body voxels alone. The box is uniform among those inside the scan that hold the voxel.
 
-    Source: METHOD.md section 4.
+    Source: docs/method.md section 4.
     """
     scan = labelled.scan
     by_class = rng.random() < class_probability

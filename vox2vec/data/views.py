@@ -41,7 +41,7 @@ def draw_pair(
     those that hold the whole axis; beyond the scan is air). The voxels are uniform without replacement among the body
     voxels of the overlap, all of them where there are no more than `max_pairs`.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, section 3.
+    Source: docs/method.md section 3; arXiv 2307.14725, section 3.
     """
     anchor = scan.body_voxels(rng.integers(scan.entry.body_voxels, size=1))[0]
     first, second = (box_around(anchor, scan.shape, patch_size, rng) for _ in range(2))

@@ -67,7 +67,7 @@ def evaluate(
         ValueError: a protocol of another setup, a cache of another recipe, a split that cannot be, or a log folder of a
             run with other settings.
 
-    Source: METHOD.md section 4.
+    Source: docs/method.md section 4.
     """
     protocol = _checked(setup, protocol)
     cache = _cache_of(cache, backbone)

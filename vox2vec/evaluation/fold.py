@@ -51,7 +51,7 @@ class Protocol:
         val_every: epochs between two looks at the validation CTs.
         save_every: steps between two checkpoints to go on from.
 
-    Source: METHOD.md section 4.
+    Source: docs/method.md section 4.
     """
 
     heads: Sequence[str] = ("linear", "nonlinear")

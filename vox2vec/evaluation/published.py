@@ -6,7 +6,7 @@ from vox2vec.data.sources.structures import BTCV_ORGANS, MSD_STRUCTURES, MSD_TAS
 from vox2vec.evaluation.results import Results, summary
 from vox2vec.evaluation.table import plus_minus
 
-PUBLISHED = {  # average Dice of 13 organs and 5 folds of BTCV, METHOD.md section 4
+PUBLISHED = {  # average Dice of 13 organs and 5 folds of BTCV, docs/method.md section 4
     ("from_scratch", "linear"): (0.77, 0.03),
     ("probing", "linear"): (0.65, 0.01),
     ("probing", "nonlinear"): (0.73, 0.01),

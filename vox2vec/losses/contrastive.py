@@ -31,7 +31,7 @@ def info_nce(
     Raises:
         ValueError: the views do not pair up, or the temperature is not positive.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, equation 1; van den Oord et al., arXiv 1807.03748.
+    Source: docs/method.md section 3; arXiv 2307.14725, equation 1; van den Oord et al., arXiv 1807.03748.
     """
     if a.shape != b.shape:
         raise ValueError(f"the two views must pair up, got {tuple(a.shape)} and {tuple(b.shape)}")

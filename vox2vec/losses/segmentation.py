@@ -16,7 +16,7 @@ def bce_dice(
         logits: one a class; classes are independent (sigmoid), background is none of them.
         targets: 0 or 1.
 
-    Source: METHOD.md section 4, the original's numbers in `reference.npz`; Milletari et al., arXiv 1606.04797.
+    Source: docs/method.md section 4, the original's numbers in `reference.npz`; Milletari et al., arXiv 1606.04797.
     """
     inside = body[:, None].to(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * inside

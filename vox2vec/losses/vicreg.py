@@ -29,7 +29,7 @@ def vicreg(
     Raises:
         ValueError: the views do not pair up, or hold fewer than two voxels.
 
-    Source: Bardes et al., VICReg, arXiv 2105.04906, equations 1 to 6; weights as in METHOD.md section 3.
+    Source: Bardes et al., VICReg, arXiv 2105.04906, equations 1 to 6; weights as in docs/method.md section 3.
     """
     if a.shape != b.shape:
         raise ValueError(f"the two views must pair up, got {tuple(a.shape)} and {tuple(b.shape)}")

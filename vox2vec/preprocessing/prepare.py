@@ -23,7 +23,7 @@ def prepare(volume: Volume, recipe: Recipe = PAPER) -> Volume:
     Raises:
         ValueError: the scan holds NaN, or no voxel of the body.
 
-    Source: METHOD.md section 1 of the project; arXiv 2307.14725, section 4.
+    Source: docs/method.md section 1; arXiv 2307.14725, section 4.
     """
     resampled = prepare_hu(volume, recipe)
     return Volume(scale_hu(resampled.image, recipe.window_hu), resampled.affine)

@@ -18,7 +18,7 @@ class KeepBest(pl.Callback):
     """Every `every_epochs` epochs the Dice of each head on whole validation CTs, and the weights of the best: of each
     head by itself, and of the backbone where it learns. Without validation CTs the last weights stay.
 
-    Source: hard Dice at 0.5 and each head by itself, unlike the released code; METHOD.md section 7.
+    Source: hard Dice at 0.5 and each head by itself, unlike the released code; docs/method.md section 5.
     """
 
     def __init__(self, cache: Cache, val: Sequence[Entry], *, every_epochs: int) -> None:

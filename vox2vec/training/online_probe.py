@@ -40,7 +40,7 @@ class OnlineProbe(pl.Callback):
     Raises:
         ValueError: no structures, or a CT in both lists.
 
-    Source: METHOD.md sections 3 and 4.
+    Source: docs/method.md sections 3 and 4.
     """
 
     def __init__(

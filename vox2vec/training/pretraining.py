@@ -53,7 +53,7 @@ class Pretraining(pl.LightningModule):
         seed: of the augmentations, together with the batch's place in its stream.
         failure_path: where the CTs of a batch with a loss that is not finite are written.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, section 3.
+    Source: docs/method.md section 3; arXiv 2307.14725, section 3.
     """
 
     def __init__(

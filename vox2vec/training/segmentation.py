@@ -27,7 +27,7 @@ class Segmentation(pl.LightningModule):
         fall_steps: steps over which all rates fall to zero by a cosine; None: they stay, as published. After a short
             training the last steps of constant rates leave the Dice to chance.
 
-    Source: METHOD.md section 4; Goncharov et al., arXiv 2307.14725, section 4.
+    Source: docs/method.md section 4; Goncharov et al., arXiv 2307.14725, section 4.
     """
 
     def __init__(

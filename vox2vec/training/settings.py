@@ -37,7 +37,7 @@ class Method:
         rotation: degrees, either way, each axis.
         scale: the lowest and the highest.
 
-    Source: METHOD.md section 3; arXiv 2307.14725, sections 3 and 4.
+    Source: docs/method.md section 3; arXiv 2307.14725, sections 3 and 4.
     """
 
     objective: Literal["contrastive", "vicreg"] = "contrastive"
