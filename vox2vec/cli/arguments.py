@@ -249,8 +249,9 @@ def checked_output(
         raise FileNotFoundError(f"the folder of the output must exist, {path.resolve().parent} does not; make it first")
     if path.is_dir():
         raise ValueError(f"the output must be a file, {path} is a folder; give a name in it")
-    for read in map(Path, filter(None, inputs)):
-        _check_that_it_stays(read, path)
+    for read in inputs:
+        if read:
+            _check_that_it_stays(Path(read), path)
     if path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"the output must be a file that may be replaced, {path} is read-only; take another name")
     _check_that_it_takes_files(path.resolve().parent)
