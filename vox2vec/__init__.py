@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vox2vec.evaluation.evaluate import evaluate
     from vox2vec.inference.embed import Embedder, embed
     from vox2vec.inference.embedding import Embedding
+    from vox2vec.matching.examples import segment_by_examples
     from vox2vec.matching.index import Index
     from vox2vec.matching.landmarks import Matches, match
     from vox2vec.nn.checkpoint import save_backbone
@@ -36,6 +37,7 @@ __all__ = [
     "match",
     "prepare",
     "save_backbone",
+    "segment_by_examples",
     "vox2vec_contrastive",
     "vox2vec_small",
     "vox2vec_vicreg",
@@ -44,6 +46,7 @@ _FILES = {  # of the doors: each is loaded when it is first asked for, so that `
     "vox2vec.evaluation.evaluate": ("evaluate",),
     "vox2vec.inference.embed": ("Embedder", "embed"),
     "vox2vec.inference.embedding": ("Embedding",),
+    "vox2vec.matching.examples": ("segment_by_examples",),
     "vox2vec.matching.index": ("Index",),
     "vox2vec.matching.landmarks": ("Matches", "match"),
     "vox2vec.nn.checkpoint": ("save_backbone",),

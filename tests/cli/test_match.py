@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tests.inference.scans import blob
+from tests.reading.dicom_files import write_series
 from vox2vec import FPN3d, embed, load_backbone, load_volume, match, save_backbone
 from vox2vec.cli.main import main
 from vox2vec.matching.index import Index
@@ -82,7 +83,38 @@ def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_emb
     assert "one for each of the 3 levels" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("out", "message"), [("out.txt", "matches are written as"), ("no/out.csv", "must exist")])
+def test_each_scan_of_a_folder_of_several_series_has_a_flag(files, tmp_path, capsys):
+    for number in (1, 2):
+        stack = np.moveaxis(blob((30, 26, 20), number).image, -1, 0)
+        write_series(tmp_path / "two" / str(number), stack, SeriesInstanceUID=f"1.{number}", PixelSpacing=[1, 1])
+    scan = load_volume(tmp_path / "two", series="1.2")
+    write_points(Points(["a"], scan.to_mm([[12, 9, 8]]), "RAS"), tmp_path / "p.csv")
+    two, out = str(tmp_path / "two"), tmp_path / "out.csv"
+    words = ["match", two, two, "--points", str(tmp_path / "p.csv"), "-o", str(out)]
+    words += ["--weights", str(files / "tiny.safetensors"), "--precision", "32"]
+    found = {}
+    for target in ("1.1", "1.2"):
+        assert main([*words, "--series", "1.2", "--target_series", target]) == 0
+        with out.open(newline="") as file:
+            found[target] = next(csv.DictReader(file))
+    np.testing.assert_allclose([float(found["1.2"][axis]) for axis in "xyz"], scan.to_mm([12, 9, 8]), atol=1.5)
+    assert [found[target]["mutual"] for target in ("1.1", "1.2")] == ["no", "yes"]
+    capsys.readouterr()
+    assert main([*words, "--series", "1.2"]) == 2
+    assert "1.1" in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_written_over(files, tmp_path, capsys):
+    (tmp_path / "p.csv").write_text("x,y,z\n1,2,3\n")
+    scan, points = str(files / "scan.nii.gz"), str(tmp_path / "p.csv")
+    assert main(["match", scan, scan, "--points", points, "-o", points]) == 2
+    assert "must differ from what is read" in capsys.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == "x,y,z\n1,2,3\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("out.txt", "must end in .csv or .fcsv or .json"), ("no/out.csv", "must exist")]
+)
 def test_bad_output_is_refused_before_anything_is_computed(out, message, tmp_path, capsys):
     assert main(["match", "a.nii.gz", "b.nii.gz", "--points", "p.csv", "-o", str(tmp_path / out)]) == 2
     assert message in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.inference.scans import tiny_backbone
+from tests.reading.dicom_files import write_series
 from vox2vec import load_volume, save_backbone
 from vox2vec.cli.main import main
 from vox2vec.data.phantom import phantom
@@ -77,3 +78,38 @@ def test_a_scan_lies_in_itself_where_it_is(folder, tmp_path, capsys):
     bottom, top = (load_volume(scan).to_mm([[0, 0, 0], np.array(load_volume(scan).shape) - 1]))[:, 2]
     assert min(bottom, top) <= min(z) <= max(z) <= max(bottom, top)
     assert np.asarray(Image.open(tmp_path / "curve.png").convert("RGB")).std() > 10
+
+
+def test_search_and_position_read_the_series_that_is_named(folder, tmp_path, capsys):
+    for number in (0, 1):
+        scan = phantom(number, spacing_mm=(12, 12, 12), axis_codes="LPS").volume
+        stack = np.swapaxes(np.moveaxis(scan.image, -1, 0), 1, 2)  # slice, row, column
+        x, y, z = scan.to_mm([0, 0, 0])
+        options = {"PixelSpacing": [12, 12], "origin": (-x, -y, z), "step": (0, 0, 12)}
+        write_series(tmp_path / "two" / str(number), stack, SeriesInstanceUID=f"1.{number}", **options)
+    two, weights = tmp_path / "two", folder / "tiny.safetensors"
+    point = phantom(1, spacing_mm=(12, 12, 12)).landmarks["left kidney lower pole"]
+    words = ["search", two, "--point", *point, "--cache_dir", folder / "cache", "--every", "12", "--weights", weights]
+    words += ["--index_dir", tmp_path / "index", "-o", tmp_path / "found.csv", "--precision", "32"]
+    assert main([*map(str, words), "--series", "1.1"]) == 0
+    with (tmp_path / "found.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["id"] == "p1"
+    words = ["position", two, two, "-o", tmp_path / "curve.csv", "--weights", weights, "--precision", "32"]
+    assert main([*map(str, words), "--series", "1.1", "--reference_series", "1.1"]) == 0
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["z_mm"] for row in rows] == [row["reference_z_mm"] for row in rows]
+    assert main([*map(str, words), "--series", "1.1"]) == 2
+    assert "1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["search", "position"])
+def test_outputs_are_checked_before_the_work(command, folder, tmp_path, capsys):
+    scan = str(folder / "scans" / "p1.nii.gz")
+    more = ["--point", "0", "0", "0", "--cache_dir", str(folder / "cache")] if command == "search" else [scan]
+    for output, message in (("found.txt", "must end in .csv"), ("no/found.csv", "must exist")):
+        assert main([command, scan, *more, "-o", str(tmp_path / output)]) == 2
+        assert message in capsys.readouterr().err
+    words = [command, scan, *more, "-o", str(tmp_path / "found.csv"), "--figure", str(tmp_path / "found.jpeg")]
+    assert main(words) == 2
+    assert "must end in .png" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.inference.scans import blob, tiny_backbone
 from vox2vec.inference.embed import embed
-from vox2vec.inference.embedding import Embedding
+from vox2vec.inference.embedding import Embedding, packed
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,27 @@ def test_a_similarity_map_leaves_the_vectors_as_they_were():
     before = [level.clone() for level in made.pyramid]
     made.similarity(made.at([made.grid.to_mm([9, 9, 6])])[0])
     assert all(torch.equal(level, kept) for level, kept in zip(made.pyramid, before, strict=True))
+
+
+def test_around_a_point_is_the_mean_direction_of_the_body_in_the_box(embedding):
+    body = np.zeros(embedding.shape, bool)
+    body[:, :6] = True
+    partly = replace(embedding, packed_body=packed(body))
+    voxels = [(x, y, z) for x in range(9, 16) for y in range(2, 9) for z in (7, 8, 9) if body[x, y, z]]
+    wanted = torch.nn.functional.normalize(partly.at(partly.grid.to_mm(np.array(voxels))), dim=1).mean(dim=0)
+    point = partly.grid.to_mm([[12, 5, 8]])[0]
+    torch.testing.assert_close(partly.around(point, 3.5), wanted)
+    alone = torch.nn.functional.normalize(partly.at([point]), dim=1)[0]
+    for less_than_a_voxel in (0, 0.9):
+        torch.testing.assert_close(partly.around(point, less_than_a_voxel), alone)
+
+
+def test_around_a_point_without_body_is_refused(embedding):
+    body = np.zeros(embedding.shape, bool)
+    body[:, :6] = True
+    partly = replace(embedding, packed_body=packed(body))
+    air = partly.grid.to_mm([[12, 15, 8]])[0]
+    with pytest.raises(ValueError, match="all points must lie in the body"):
+        partly.around(air, 3)
+    with pytest.raises(ValueError, match="a radius not negative, got"):
+        partly.around(air, -1)

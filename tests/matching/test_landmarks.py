@@ -1,5 +1,6 @@
 """Points found in another scan: equal to comparing every vector, honest about what cannot be found."""
 
+import csv
 import tracemalloc
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding, packed
 from vox2vec.matching import index as index_module
 from vox2vec.matching.index import Index
-from vox2vec.matching.landmarks import AROUND, NEIGHBOURS, by_neighbours, match, outliers
+from vox2vec.matching.landmarks import AROUND, NEIGHBOURS, Matches, by_neighbours, match, outliers
+from vox2vec.reading.points import read_points
 from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 
@@ -201,6 +203,45 @@ def test_memory_grows_with_the_points_not_with_their_square():
         assert tracemalloc.get_traced_memory()[1] < 100e6
     finally:
         tracemalloc.stop()
+
+
+def _two_matches():
+    found = np.array([[1.25, -2, 3], [np.nan] * 3])
+    return Matches(
+        found, np.array([0.8765, np.nan]), np.array([1.26, np.nan]), np.array([True, False]), np.array([False, False]),
+        ["matched", "outside the body"],
+    )  # fmt: skip
+
+
+def test_matches_are_written_with_all_that_is_known_of_them(tmp_path):
+    _two_matches().save(tmp_path / "found.csv", names=["a", "b"], system="LPS")
+    with (tmp_path / "found.csv").open(newline="", encoding="utf-8") as file:
+        matched, missed = csv.DictReader(file)
+    assert matched == {
+        "name": "a", "x": "-1.250", "y": "2.000", "z": "3.000", "system": "LPS", "score": "0.876", "mutual": "yes",
+        "back_mm": "1.3", "outlier": "no", "status": "matched",
+    }  # fmt: skip
+    assert [missed[name] for name in ("x", "score", "back_mm", "mutual", "status")] == [
+        "", "", "", "no", "outside the body",
+    ]  # fmt: skip
+    assert _two_matches().found.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.fcsv", "found.mrk.json"])
+def test_points_without_names_are_numbered_from_one(name, tmp_path):
+    matches = replace(_two_matches(), points_mm=np.array([[1.25, -2, 3], [4, 5, 6]]))
+    matches.save(tmp_path / name)
+    back = read_points(tmp_path / name)
+    assert list(back.names) == ["1", "2"]
+    np.testing.assert_allclose(back.points_mm, matches.points_mm, atol=1e-3)
+
+
+def test_matches_are_not_written_as_anything_else(tmp_path):
+    with pytest.raises(ValueError, match="got 1 names of 2 points"):
+        _two_matches().save(tmp_path / "found.csv", names=["a"])
+    with pytest.raises(ValueError, match=r"written as \.csv, \.fcsv or \.mrk\.json"):
+        _two_matches().save(tmp_path / "found.txt")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

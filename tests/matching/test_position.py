@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vox2vec.matching.index import Index
-from vox2vec.matching.position import axial_position
+from vox2vec.matching.position import AxialPosition, axial_position
 
 
 def test_a_scan_lies_where_it_is_in_itself(embeddings):
@@ -46,3 +46,13 @@ def test_slices_without_body_are_refused_in_our_words(embeddings):
     allowed[:, :, 0] = True
     with pytest.raises(ValueError, match="must have body in a slice every 6 mm"):
         axial_position(Index.of(embeddings[0], among=allowed), embeddings[1], every_mm=6)
+
+
+def test_the_curve_is_written_a_row_a_slice(tmp_path):
+    curve = AxialPosition(*np.array([[0.0, 10], [3.333, 14], [1, 2.5], [3.333, 14]]))
+    curve.save(tmp_path / "curve.csv")
+    written = (tmp_path / "curve.csv").read_text(encoding="utf-8").splitlines()
+    assert written == [
+        "z_mm,reference_z_mm,spread_mm,fitted_z_mm", "0.00,3.33,1.00,3.33", "10.00,14.00,2.50,14.00",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.csv"]

@@ -1,16 +1,18 @@
 """The most similar places of many CTs: equal to looking at every vector, whole after a kill, of one network only."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.inference.scans import blob, tiny_backbone
-from vox2vec.inference.embed import embed
+from vox2vec.data.entry import Entry
+from vox2vec.inference.embed import Embedder, embed
 from vox2vec.inference.embedding import packed
 from vox2vec.matching import retrieval as module
-from vox2vec.matching.retrieval import PlaceIndex
+from vox2vec.matching.retrieval import Place, PlaceIndex, write_places
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,108 @@ def test_what_cannot_be_indexed_or_asked_is_refused(embeddings, index, tmp_path)
         PlaceIndex(tmp_path, "other", every_mm=0)
     with pytest.raises(ValueError, match="count must be at least 1"):
         index.search(torch.ones(embedding.num_channels), count=0)
+
+
+def _embedder():
+    return Embedder(tiny_backbone((16, 16, 8)), precision="32", device="cpu", dtype=torch.float32, progress=False)
+
+
+def test_filling_adds_what_is_missing_and_passes_over_what_cannot_be_embedded(embeddings, tmp_path):
+    blob((27, 33, 19), 1).save(tmp_path / "b.nii.gz")
+    (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
+    scans = {"a": blob((30, 21, 15), 0), "broken": tmp_path / "broken.nii.gz", "b": tmp_path / "b.nii.gz"}
+    opened = []
+
+    def scan_of(key):
+        opened.append(key)
+        if key == "gone":
+            raise OSError("no such disk")
+        return scans[key]
+
+    embedder = _embedder()
+    index = PlaceIndex(tmp_path / "index", embedder.fingerprint, every_mm=4)
+    left_out = index.fill(["a", "broken", "gone", "b"], scan_of, embedder)
+    assert index.keys == ["a", "b"]
+    assert left_out["gone"] == "no such disk"
+    assert "broken.nii.gz" in left_out["broken"]
+    assert opened == ["a", "broken", "gone", "b"]
+    opened.clear()
+    assert index.fill(["a", "b"], scan_of, embedder) == {}
+    assert not opened
+    by_hand = PlaceIndex(tmp_path / "other", embedder.fingerprint, every_mm=4)
+    by_hand.add("b", embeddings["b"])
+    for ending in ("npy", "json"):
+        assert (index.folder / f"b.{ending}").read_bytes() == (by_hand.folder / f"b.{ending}").read_bytes()
+
+
+def test_a_full_disk_and_an_embedder_of_other_weights_end_the_filling(tmp_path, monkeypatch):
+    embedder = _embedder()
+    index = PlaceIndex(tmp_path, embedder.fingerprint, every_mm=4)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.np.lib.format, "write_array_header_1_0", full)
+        with pytest.raises(OSError, match="No space left"):
+            index.fill(["a"], lambda key: blob((30, 21, 15), 0), embedder)
+    assert index.keys == []
+    with pytest.raises(ValueError, match="the index is of the weights other"):
+        PlaceIndex(tmp_path, "other").fill([], lambda key: blob((30, 21, 15), 0), embedder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+def test_no_file_is_mapped_when_it_is_renamed(embeddings, tmp_path, monkeypatch):
+    """Windows renames no mapped file."""
+    replaced, mapped = Path.replace, []
+
+    def watched(path, target):
+        mapped.append(path.name in Path("/proc/self/maps").read_text())
+        return replaced(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    index = PlaceIndex(tmp_path, embeddings["a"].fingerprint, every_mm=4)
+    index.add("a", embeddings["a"])
+    assert mapped == [False, False]
+    index.search(torch.ones(embeddings["a"].num_channels))
+    index.add("a", embeddings["a"])  # over one that was searched
+    assert "a.npy" not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("b.json", b"{"),
+        ("b.json", b"[1, 2]"),
+        ("b.json", b'{"format_version": 1, "affine": [[1, 2]], "voxels": []}'),
+        ("b.json", b'{"format_version": 9, "affine": [], "voxels": []}'),
+        ("b.json", b"\xff\xfe"),
+        ("b.npy", b"no array"),
+        ("b.npy", b""),
+    ],
+)
+def test_a_broken_file_is_refused_by_its_name(name, content, embeddings, index):
+    (index.folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} must .* delete both files of this CT"):
+        index.search(torch.ones(embeddings["a"].num_channels))
+
+
+def test_files_that_do_not_belong_together_are_refused(embeddings, index):
+    (index.folder / "b.json").write_bytes((index.folder / "c.json").read_bytes())
+    with pytest.raises(ValueError, match=r"b.json names \d+ places, b.npy holds \d+"):
+        index.search(torch.ones(embeddings["a"].num_channels))
+
+
+def test_a_key_is_no_path(embeddings, index):
+    with pytest.raises(ValueError, match=r"without folders, got '\.\./a'"):
+        index.add("../a", embeddings["a"])
+
+
+def test_places_are_written_with_where_their_ct_came_from(tmp_path):
+    facts = {"shape": (1, 1, 1), "affine": [], "settings": {}, "body_voxels": 1, "body_counts": []}
+    entry = Entry("k", "AMOS", "amos_0001", "/data/ä, b.nii.gz", label_names={}, files={}, seconds={}, **facts)
+    write_places([Place("k", (1.0, -2.346, 3.0), 0.98765)], tmp_path / "found.csv", {"k": entry})
+    assert (tmp_path / "found.csv").read_text(encoding="utf-8").splitlines() == [
+        "source,id,x,y,z,score,path",
+        'AMOS,amos_0001,1.00,-2.35,3.00,0.9877,"/data/ä, b.nii.gz"',
+    ]

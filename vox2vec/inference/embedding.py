@@ -110,6 +110,24 @@ class Embedding:
         vectors[known] = torch.cat(levels, dim=1)
         return vectors
 
+    def around(self, point_mm: Any, radius_mm: float = 0.0) -> Float[Tensor, " d"]:
+        """The mean direction (d,) of the body's vectors in the box of half-width `radius_mm` around a world point (3,).
+
+        Raises:
+            ValueError: no voxel of the box is body, or the radius is negative.
+        """
+        point = np.asarray(point_mm, dtype=np.float64)
+        if point.shape != (3,) or radius_mm < 0:
+            raise ValueError(f"a point must be (3,), a radius not negative, got {point.shape} and {radius_mm}")
+        most = [int(radius_mm / s + 1e-6) for s in self.grid.spacing_mm]
+        steps = [s * np.arange(-n, n + 1) for n, s in zip(most, self.grid.spacing_mm, strict=True)]
+        box = point + np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+        vectors = self.at(box[self.in_body(box)])
+        vectors = vectors[vectors.isfinite().all(dim=1)]
+        if not len(vectors):
+            raise ValueError(self._about_points_without_vector(point[None]))
+        return F.normalize(vectors, dim=1).mean(dim=0)
+
     def averaged(self) -> "Embedding":
         """Every cell replaced by the mean of the 3 x 3 x 3 cells around it that have a vector, level by level."""
         pyramid = []

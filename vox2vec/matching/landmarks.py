@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.index import Index
+from vox2vec.reading.points import Points, System, write_points
 
 MATCHED, OUTSIDE, NO_VECTOR = "matched", "outside the scan", "outside the body"
 
@@ -37,6 +39,33 @@ class Matches:
     mutual: Bool[np.ndarray, " v"]
     outlier: Bool[np.ndarray, " v"]
     status: Sequence[str]
+
+    @property
+    def found(self) -> Bool[np.ndarray, " v"]:
+        """Which points are matched."""
+        return np.array([status == MATCHED for status in self.status], dtype=bool)
+
+    def save(self, path: str | PathLike[str], *, names: Sequence[str] | None = None, system: System = "RAS") -> None:
+        """Write .csv, or 3D Slicer's .fcsv or .mrk.json, with score, mutual, back_mm, outlier and status.
+
+        Args:
+            names: of the points; their numbers from 1 by default.
+            system: of the file, which says it.
+
+        Raises:
+            ValueError: another format, or not one name a point.
+        """
+        names = [str(i + 1) for i in range(len(self.status))] if names is None else names
+        if len(names) != len(self.status):
+            raise ValueError(f"each point must have one name, got {len(names)} names of {len(self.status)} points")
+        told = {
+            "score": [_told(value, 3) for value in self.score],
+            "mutual": ["yes" if mutual else "no" for mutual in self.mutual],
+            "back_mm": [_told(value, 1) for value in self.back_mm],
+            "outlier": ["yes" if outlier else "no" for outlier in self.outlier],
+            "status": self.status,
+        }
+        write_points(Points(names, self.points_mm, system), path, columns=told)
 
 
 NEIGHBOURS = 12
@@ -185,3 +214,7 @@ def _status(embedding: Embedding, points: np.ndarray, known: np.ndarray) -> list
     voxels = np.floor(embedding.grid.to_voxels(points) + 0.5)
     inside = np.asarray(((voxels >= 0) & (voxels < embedding.shape)).all(axis=1))
     return [MATCHED if has else NO_VECTOR if within else OUTSIDE for has, within in zip(known, inside, strict=True)]
+
+
+def _told(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"

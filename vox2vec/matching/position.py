@@ -1,6 +1,7 @@
 """Where in the body each slice of a scan lies, by the features alone, against a reference scan."""
 
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float64
 from scipy.optimize import isotonic_regression
 
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.csv_file import write_csv
 from vox2vec.matching.index import Index
 
 
@@ -26,6 +28,12 @@ class AxialPosition:
     reference_mm: Float64[np.ndarray, " s"]
     spread_mm: Float64[np.ndarray, " s"]
     fitted_mm: Float64[np.ndarray, " s"]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a CSV with a row a slice: z_mm, reference_z_mm, spread_mm, fitted_z_mm."""
+        columns = self.slices_mm, self.reference_mm, self.spread_mm, self.fitted_mm
+        rows = ([f"{value:.2f}" for value in row] for row in zip(*columns, strict=True))
+        write_csv(path, ["z_mm", "reference_z_mm", "spread_mm", "fitted_z_mm"], rows)
 
 
 def axial_position(
