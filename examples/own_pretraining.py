@@ -2,27 +2,36 @@
 
 python examples/own_pretraining.py FOLDER_OF_SCANS [--max_steps N]
 
-The same as `vox2vec warmup-cache --data_dir FOLDER ...` and `vox2vec pretrain ...`; every option of theirs may follow.
+The same as `vox2vec warmup-cache --data_dir FOLDER ...` and `vox2vec pretrain ...`.
 """
 
 import argparse
+from pathlib import Path
 
 import vox2vec
-from vox2vec.cli.main import main
+from vox2vec.data.cache import Cache
+from vox2vec.data.sources.own import own_data
+from vox2vec.training import pretrain
+from vox2vec.training.settings import Method, Network, Schedule, Watch
 
 
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scans")
-    parser.add_argument("--max_steps", default="1500")
+    parser.add_argument("scans", type=Path)
+    parser.add_argument("--max_steps", type=int, default=1500)
     arguments = parser.parse_args()
 
-    prepared = ["--cache_dir", "cache", "--spacing", "4", "4", "4", "--patch_size", "32", "32", "32"]
-    network = ["--base_channels", "8", "--num_scales", "4", "--batch_size", "8", "--patches_per_volume", "1"]
-    learning = ["--optimizer", "adamw", "--lr", "1e-3", "--warmup_steps", "50", "--monitor_every", "0"]
-    main(["warmup-cache", "--data_dir", arguments.scans, *prepared])
-    main(["pretrain", *prepared, *network, *learning, "--log_dir", "run", "--max_steps", arguments.max_steps])
-    backbone = vox2vec.load_backbone("run/backbone.safetensors")
+    weights = pretrain(
+        Cache(Path("cache"), vox2vec.Recipe(spacing_mm=(4.0, 4.0, 4.0), patch_size=(32, 32, 32))),
+        Path("run"),
+        sources=[own_data(arguments.scans)],
+        network=Network(base_channels=8, num_scales=4),
+        method=Method(batch_size=8, patches_per_volume=1),
+        schedule=Schedule(lr=1e-3, optimizer="adamw", warmup_steps=50, max_steps=arguments.max_steps),
+        watch=Watch(monitor_every=0),
+        say=print,
+    )
+    backbone = vox2vec.load_backbone(weights)
     print(f"{sum(p.numel() for p in backbone.parameters()):,} parameters, for scans of {backbone.recipe.spacing_mm} mm")
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from tests.inference.scans import blob
 from vox2vec import Embedding, FPN3d, Volume, __version__, load_backbone, save_backbone
-from vox2vec.cli import demo
 from vox2vec.cli.main import COMMANDS, main
 from vox2vec.data.sources.phantoms import Phantoms
+from vox2vec.evaluation import demo
+from vox2vec.training.settings import Network
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_the_demo_tells_the_whole_story_in_one_file(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(demo, "LEARNED_FROM", Phantoms(2, first=3, spacing_mm=demo.RECIPE.spacing_mm))
     monkeypatch.setattr(demo, "LABELLED", Phantoms(4, spacing_mm=demo.RECIPE.spacing_mm))
     monkeypatch.setattr(demo, "NUM_TRAIN", 2)
-    monkeypatch.setattr(demo, "NETWORK", {"base_channels": 2, "num_scales": 3})
+    monkeypatch.setattr(demo, "NETWORK", Network(base_channels=2, num_scales=3))
     words = ["demo", "-o", str(tmp_path / "demo"), "--max_steps", "2", "--probe_steps", "1"]
     assert main(words) == 0
     printed = capsys.readouterr().out

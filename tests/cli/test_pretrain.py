@@ -136,6 +136,34 @@ def test_two_ranks_train_and_end_with_equal_weights(cache, tmp_path):
     assert load_backbone(tmp_path / "backbone.safetensors").num_scales == 2
 
 
+def test_under_torchrun_the_cache_is_warmed_once_and_every_rank_learns_from_it(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for seed in range(2):
+        phantom(seed, spacing_mm=(12, 12, 12)).volume.save(tmp_path / "scans" / f"p{seed}.nii.gz")
+    script = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = _command(tmp_path / "cache", tmp_path / "log", "--max_steps", 2, "--devices", 2, "--monitor_every", 0)
+    done = subprocess.run(
+        [*script, *words[1:], "--data_dir", str(tmp_path / "scans")], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("cache: ")] == [
+        "cache: 2 CTs stored, 0 were there, 0 failed"
+    ]
+    assert load_backbone(tmp_path / "log" / "backbone.safetensors").num_scales == 2
+
+
+def test_a_file_of_arguments_trains_as_they_would_and_stays_with_the_run(cache, undisturbed, tmp_path):
+    names = dict(pair.split(maxsplit=1) for pair in f" {TINY} --max_steps 10 --save_every 2".split(" --")[1:])
+    lists = {name: f"[{', '.join(value.split())}]" if " " in value else value for name, value in names.items()}
+    text = "".join(f"{name}: {value}\n" for name, value in {**lists, "lr": "5.0"}.items())
+    (tmp_path / "run.yaml").write_text(text)
+    words = ["--cache_dir", cache, "--log_dir", tmp_path / "log", "--config", tmp_path / "run.yaml", "--lr", 0.01]
+    assert main(["pretrain", *map(str, words)]) == 0
+    for name, value in _weights(undisturbed[0]).items():
+        assert torch.equal(_weights(tmp_path / "log")[name], value)
+    assert (tmp_path / "log" / "config.yaml").read_text() == text
+
+
 def test_an_earlier_run_is_neither_overwritten_nor_missed(cache, undisturbed, tmp_path, capsys):
     log_dir, _ = undisturbed
     words = ["pretrain", "--cache_dir", str(cache), *TINY.split()]
@@ -185,7 +213,7 @@ def test_the_published_commands_work_word_for_word_on_a_btcv_tree(cache, tmp_pat
     words = ["--max_steps", 3, "--btcv_dir", tmp_path, "--probe_every", 1]
     done = _run(cache, tmp_path / "log", *words)
     assert done.returncode == 0, done.stderr
-    assert "3 CTs of 1 data sets" in done.stdout  # the probe's CTs are not trained on, though cached as any others
+    assert "3 CTs of 1 data sets, without 6 that are the probe's" in done.stdout  # though cached as any others
     with (tmp_path / "log" / "csv" / "version_0" / "metrics.csv").open(newline="") as file:
         logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
     assert {"probe_linear/dice", "probe_linear/liver", "probe_nonlinear/dice", "probe_nonlinear/loss"} <= logged

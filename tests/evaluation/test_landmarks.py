@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from vox2vec.cli.demo import RECIPE
 from vox2vec.data.phantom import Phantom, phantom
+from vox2vec.evaluation.demo import RECIPE
 from vox2vec.evaluation.landmarks import CORRELATION_RADII_MM, landmark_errors, landmark_table
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.volume import Volume

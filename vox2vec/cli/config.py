@@ -29,7 +29,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     def parse_both(args: Any = None, namespace: Any = None, **more: Any) -> Any:
         return parse(with_config(parser, args), namespace, **more)
 
-    parser.parse_known_args = parse_both  # type: ignore[assignment]
+    parser.parse_known_args = parse_both  # type: ignore[method-assign]
 
 
 def with_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:

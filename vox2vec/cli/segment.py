@@ -29,7 +29,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec segment`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "segment",
-        help="structures of a whole scan",
         description="Find the structures that a head was trained on, or those of one or a few labelled scans without "
         "training, and write them as labels on the scan's own grid.",
     )
