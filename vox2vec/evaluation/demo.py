@@ -9,7 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 from vox2vec.data.cache import Cache
-from vox2vec.data.deformation import bent_pair
 from vox2vec.data.phantom import Phantom, phantom
 from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.data.sources.structures import BTCV_ORGANS
@@ -22,6 +21,8 @@ from vox2vec.figures.report import Report
 from vox2vec.figures.similarity import similarity_figure
 from vox2vec.figures.slices import slices_figure
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.deformation import bent_pair
+from vox2vec.matching.recovery import matching_errors, recall
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
@@ -29,7 +30,6 @@ from vox2vec.nn.pretrained import load_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.recipe import Recipe
 from vox2vec.training.machine import Machine
-from vox2vec.training.matching_monitor import matching_errors, recall
 from vox2vec.training.online_probe import OnlineProbe
 from vox2vec.training.run import pretrain
 from vox2vec.training.settings import Method, Network, Schedule, Watch
