@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -216,6 +216,26 @@ def drop_leftovers(folder: Path) -> int:
         except FileNotFoundError:  # finished, or dropped by another process
             continue
     return count
+
+
+class Pruned(NamedTuple):
+    """How much `prune` deleted: broken entries, entries of the named data set, leftovers of dead writers."""
+
+    broken: int
+    named: int
+    leftovers: int
+
+
+def prune(folder: Path, *, source: str | None = None) -> Pruned:
+    """Delete what is of no use: broken entries, remembered refusals, leftovers; and with `source` a whole data set."""
+    broken = {key for key, _ in problems_in(folder)}
+    for key in broken:
+        drop(folder, key)
+    named = [entry.key for entry in entries_in(folder) if source is not None and entry.source == source]
+    for key in named:
+        drop(folder, key)
+    shutil.rmtree(folder / "refused", ignore_errors=True)
+    return Pruned(len(broken), len(named), drop_leftovers(folder))
 
 
 def _is_dead(name: str) -> bool:
