@@ -40,7 +40,7 @@ def main(names: list[str]) -> None:
             print(lines[-1], flush=True)
     lines.append(f"\nAll of it took {(time.perf_counter() - begin) / 60:.0f} minutes.")
     if "all" in names:
-        RESULTS.write_text(with_section(RESULTS.read_text(), "\n".join(lines)))
+        RESULTS.write_text(with_section(RESULTS.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
         print(f"\n{RESULTS}: the table is there")
 
 
@@ -69,7 +69,7 @@ def _processor() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        told = dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
         flags = told.get("flags\t\t", "").split()
         has = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags]
         model = f"{told.get('model name	', model).strip()} ({', '.join(has) or 'no bfloat16'})"

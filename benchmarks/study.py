@@ -131,7 +131,7 @@ def _measured(path: Path, measure: Callable[[], dict[str, list[float]]]) -> None
         return
     print(f"\n## {path.stem}", flush=True)
     told = {name: np.nan_to_num(e, nan=NOT_FOUND_MM, posinf=NOT_FOUND_MM).tolist() for name, e in measure().items()}
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _networks(work: Path, seed: int) -> dict[str, FPN3d]:

@@ -82,7 +82,7 @@ def report(work: Path, folder: Path = HERE) -> None:
     text = HEADER.format(date=datetime.date.today().isoformat(), torch=torch.__version__, seeds=seeds)
     text += _openkbp(_results(work, "openkbp"), folder) + _torso(_results(work, "torso"))
     text += _pair(_errors(work, "pair"), folder) + _copies(_errors(work, "copies"), folder)
-    (folder / "STUDY.md").write_text(text)
+    (folder / "STUDY.md").write_text(text, encoding="utf-8")
 
 
 def _seed(path: Path) -> int:
@@ -96,7 +96,7 @@ def _results(work: Path, part: str) -> dict[str, Results]:
 
 def _errors(work: Path, part: str) -> list[dict[str, list[float]]]:
     """Of each seed: errors in mm, by method."""
-    return [json.loads(path.read_text()) for path in sorted(work.glob(f"{part}_seed*.json"))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob(f"{part}_seed*.json"))]
 
 
 def _openkbp(runs: Mapping[str, Results], folder: Path) -> str:

@@ -32,7 +32,7 @@ ONLY_IN = {  # heavy packages, and the rooms that may load them
 
 def violations(package: Path) -> list[str]:
     """Every breach in the package at `package`, one line each."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted(package.rglob("*.py"))}
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))}
     found = [line for path, tree in trees.items() for line in _in_file(package, path, tree)]
     return found + _circles(package, trees)
 
@@ -141,7 +141,7 @@ def test_no_module_of_matching_loads_lightning():
 def _in_file(package: Path, path: Path, tree: ast.Module) -> Iterator[str]:
     name = path.relative_to(package).as_posix()
     room = _room(path.relative_to(package).with_suffix("").parts)
-    if ast.get_docstring(tree) is None and path.read_text().strip():
+    if ast.get_docstring(tree) is None and path.read_text(encoding="utf-8").strip():
         yield f"{name} has no docstring"
     if room not in FLOOR:
         yield f"{room} is no room of docs/rooms.md"

@@ -1,10 +1,15 @@
 """What a non-editable install holds."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,3 +47,17 @@ print(vox2vec.__version__)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert f'version = "{done.stdout.strip()}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_minimal_set_pins_the_lowest_versions_that_the_project_admits():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = (\[.*?^\])", project, re.MULTILINE | re.DOTALL)[1]
+    needed = [Requirement(text) for text in ast.literal_eval(listed)]
+    lowest = {
+        need.name: next(Version(bound.version) for bound in need.specifier if bound.operator == ">=")
+        for need in needed
+        if need.name != "torch" and (need.marker is None or need.marker.evaluate({"python_version": "3.11"}))
+    }
+    minimal = (ROOT / "tests" / "minimal-requirements.txt").read_text(encoding="utf-8")
+    pinned = {name: Version(number) for name, number in re.findall(r"^([\w-]+)==([\d.]+)$", minimal, re.MULTILINE)}
+    assert {name: pinned.get(name) for name in lowest} == lowest

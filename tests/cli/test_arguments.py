@@ -64,6 +64,10 @@ def test_in_a_folder_that_is_read_new_files_may_be_written_but_none_replaced(sca
     assert checked_output(tmp_path / "new.nii.gz", inputs=[tmp_path]) == tmp_path / "new.nii.gz"
     with pytest.raises(ValueError, match=r"must replace nothing in a folder that is read, .*scan.nii.gz is in"):
         checked_output(scan, inputs=[tmp_path])
+    elsewhere = tmp_path.parent / f"{tmp_path.name}_elsewhere.nii.gz"
+    os.link(scan, elsewhere)
+    with pytest.raises(ValueError, match=r"must replace nothing in a folder that is read"):
+        checked_output(elsewhere, inputs=[tmp_path])
 
 
 @pytest.mark.parametrize(

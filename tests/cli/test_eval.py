@@ -305,8 +305,8 @@ def test_the_papers_tasks_are_one_table_with_the_rest_missing(btcv, places, tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--setup probing", "--setup probing needs --ckpt"),
-        ("--setup fine-tuning", "--setup fine-tuning needs --ckpt"),
+        ("--setup probing", "--setup probing needs --weights"),
+        ("--setup fine-tuning", "--setup fine-tuning needs --weights"),
         ("--setup from_scratch --ckpt random", "starts from fresh weights"),
         ("--setup probing --ckpt random --split 5", "--split must be 0 to 4, or all; got '5'"),
         ("--setup probing --ckpt random --epochs 0", "--epochs must be at least 1, got 0"),

@@ -199,7 +199,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
 def test_a_writer_that_ended_is_dead_even_before_its_parent_asks(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     stat = Path(f"/proc/{process.pid}/stat")
-    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+    while stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z":
         pass
     (tmp_path / "writing" / f"{socket.gethostname()}-{process.pid}-abc").mkdir(parents=True)
     assert drop_leftovers(tmp_path) == 1

@@ -17,7 +17,7 @@ def on_ranks(world_size: int, module: str, function: str) -> list[Any]:
         command = [sys.executable, "-m", "tests.losses.ranks", module, function, str(world_size), folder]
         ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT) for rank in range(world_size)]
         assert [process.wait() for process in ranks] == [0] * world_size
-        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(world_size)]
+        return [json.loads(Path(folder, f"{rank}.json").read_text(encoding="utf-8")) for rank in range(world_size)]
 
 
 def _main(module: str, function: str, world_size: str, folder: str, rank: str) -> None:
@@ -25,7 +25,7 @@ def _main(module: str, function: str, world_size: str, folder: str, rank: str) -
 
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=int(rank), world_size=int(world_size))
     result = getattr(importlib.import_module(module), function)(int(rank), int(world_size))
-    Path(folder, f"{rank}.json").write_text(json.dumps(result))
+    Path(folder, f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
     dist.destroy_process_group()
 
 

@@ -149,7 +149,7 @@ def test_no_file_is_mapped_when_it_is_renamed(embeddings, tmp_path, monkeypatch)
     replaced, mapped = Path.replace, []
 
     def watched(path, target):
-        mapped.append(path.name in Path("/proc/self/maps").read_text())
+        mapped.append(path.name in Path("/proc/self/maps").read_text(encoding="utf-8"))
         return replaced(path, target)
 
     monkeypatch.setattr(Path, "replace", watched)
@@ -158,7 +158,7 @@ def test_no_file_is_mapped_when_it_is_renamed(embeddings, tmp_path, monkeypatch)
     assert mapped == [False, False]
     index.search(torch.ones(embeddings["a"].num_channels))
     index.add("a", embeddings["a"])  # over one that was searched
-    assert "a.npy" not in Path("/proc/self/maps").read_text()
+    assert "a.npy" not in Path("/proc/self/maps").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_it_logs_draws_and_changes_nothing(tmp_path):
     watched, logger = trained([monitor])
     alone, _ = trained([])
     assert drawn == [0, 2, 4]
-    with Path(logger.log_dir, "metrics.csv").open(newline="") as file:
+    with Path(logger.log_dir, "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["matching/median_mm"]]
     assert [row["step"] for row in rows] == ["0", "2", "4"]
     assert all(0 <= float(row["matching/recall_5mm"]) <= 1 for row in rows)

@@ -250,7 +250,7 @@ def checked_output(
     if path.is_dir():
         raise ValueError(f"the output must be a file, {path} is a folder; give a name in it")
     for read in inputs:
-        if read:
+        if read is not None:
             _check_that_it_stays(Path(read), path)
     if path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"the output must be a file that may be replaced, {path} is read-only; take another name")
@@ -278,11 +278,16 @@ def _check_that_it_stays(read: Path, output: Path) -> None:
         return
     if read.samefile(output):
         raise ValueError(f"the output must differ from what is read, {output} is {read}; take another name")
-    if read.is_dir() and output.resolve().is_relative_to(read.resolve()):
+    if read.is_dir() and (output.resolve().is_relative_to(read.resolve()) or _is_linked_in(read, output)):
         raise ValueError(
             f"the output must replace nothing in a folder that is read, {output} is in {read} already; take another "
             "name, or remove it first"
         )
+
+
+def _is_linked_in(folder: Path, file: Path) -> bool:
+    """Whether a file of several names (hard links) has one of them in the folder."""
+    return file.stat().st_nlink > 1 and any(one.is_file() and one.samefile(file) for one in folder.rglob("*"))
 
 
 def _check_that_it_takes_files(folder: Path) -> None:

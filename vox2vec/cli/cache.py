@@ -2,12 +2,11 @@
 
 import argparse
 import csv
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from vox2vec.data.cache import drop, drop_leftovers, entries_in, problems_in
+from vox2vec.data.cache import entries_in, problems_in, prune
 from vox2vec.data.entry import Entry
 
 BROKEN = 1
@@ -70,13 +69,6 @@ def _verify(folder: Path) -> int:
 
 
 def _prune(folder: Path, source: str | None) -> int:
-    broken = {key for key, _ in problems_in(folder)}
-    for key in broken:
-        drop(folder, key)
-    named = [entry.key for entry in entries_in(folder) if entry.source == source]
-    for key in named:
-        drop(folder, key)
-    shutil.rmtree(folder / "refused", ignore_errors=True)
-    leftovers = drop_leftovers(folder)
-    print(f"deleted: {len(broken)} broken entries, {len(named)} of the data set named, {leftovers} leftovers")
+    gone = prune(folder, source=source)
+    print(f"deleted: {gone.broken} broken entries, {gone.named} of the data set named, {gone.leftovers} leftovers")
     return 0

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from vox2vec.cli.arguments import add_cache, add_device, add_labelled, add_weights, labelled_sets
 from vox2vec.cli.config import add_config_argument, keep_config
-from vox2vec.cli.labelled import add_labelled_arguments, labelled_sets
-from vox2vec.cli.machine import add_machine_arguments, precision_of
-from vox2vec.cli.sources import add_cache_arguments
 from vox2vec.data.cache import Cache
 from vox2vec.data.splits import FOLDS
 from vox2vec.evaluation.evaluate import Setup, evaluate_all
@@ -24,6 +22,7 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.recipe import PAPER
+from vox2vec.training.machine import precision_of
 
 SOME_FAILED = 1
 
@@ -37,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "the labels they found; run again, a killed evaluation goes on where it was.",
     )
     add_config_argument(parser)
-    add_cache_arguments(parser)
+    add_cache(parser)
     parser.set_defaults(spacing=None, patch_size=None)  # those of the weights, where there are any
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
     parser.add_argument(
@@ -46,11 +45,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         required=True,
         help="knn: without training, each voxel asks the most similar voxels of the labelled CTs",
     )
-    parser.add_argument(
-        "--ckpt",
-        metavar="WEIGHTS",
-        help="contrastive, vicreg, small, a file, a Hub repository; random: fresh weights, with batch "
-        "norms measured on the CTs to learn from, to compare with",
+    add_weights(
+        parser,
+        alias_ckpt=True,
+        help="contrastive, vicreg, small, a file, a Hub repository; random: fresh weights, with batch norms measured "
+        "on the CTs to learn from, to compare with",
     )
     parser.add_argument("--split", default="0", help="0 to 4, or all (default: 0)")
     parser.add_argument(
@@ -59,7 +58,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=Path,
         help='your own splits, {"0": {"train": [ids], "val": [ids], "test": [ids]}} (default: five folds by patient)',
     )
-    add_labelled_arguments(parser)
+    add_labelled(parser)
     network = parser.add_argument_group("network", "of random weights and of training from scratch")
     network.add_argument("--base_channels", metavar="N", type=int, default=16, help="(default: 16, published)")
     network.add_argument("--num_scales", metavar="N", type=int, default=6, help="(default: 6, published)")
@@ -135,7 +134,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="Gaussian that votes are averaged by (default: 3; 0: none)",
     )
     machine = parser.add_argument_group("machine")
-    add_machine_arguments(machine)
+    add_device(machine, training=True)
     machine.add_argument("--num_workers", metavar="N", type=int, default=2, help="(default: 2)")
     return parser
 
@@ -146,10 +145,10 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     backbone = _backbone(arguments)
     sets = labelled_sets(arguments)
+    keep_config(arguments.config, arguments.log_dir)
     to_stderr = partial(print, file=sys.stderr)
     options = _options(arguments, backbone)
     finished = evaluate_all(sets, backbone, log_dir=arguments.log_dir, say=print, warn=to_stderr, **options)
-    keep_config(arguments.config, arguments.log_dir)
     if arguments.dataset == "paper":
         print(markdown(*paper_table(finished)))
     return SOME_FAILED if len(finished) < len(sets) else 0
@@ -166,12 +165,12 @@ def _quiet() -> None:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.splits_file is None and arguments.split not in ("all", *map(str, range(FOLDS))):
         raise ValueError(f"--split must be 0 to {FOLDS - 1}, or all; got {arguments.split!r}")
-    if arguments.setup == "from_scratch" and arguments.ckpt is not None:
-        raise ValueError("--setup from_scratch starts from fresh weights; leave --ckpt out, or take fine-tuning")
-    if arguments.setup != "from_scratch" and arguments.ckpt is None:
+    if arguments.setup == "from_scratch" and arguments.weights is not None:
+        raise ValueError("--setup from_scratch starts from fresh weights; leave --weights out, or take fine-tuning")
+    if arguments.setup != "from_scratch" and arguments.weights is None:
         raise ValueError(
-            f"--setup {arguments.setup} needs --ckpt: contrastive, vicreg, small, a file or a Hub repository; "
-            "--ckpt random compares with untrained weights"
+            f"--setup {arguments.setup} needs --weights: contrastive, vicreg, small, a file or a Hub repository; "
+            "--weights random compares with untrained weights"
         )
     least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1, "neighbours": 1}
     for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0, "smoothing": 0}.items():
@@ -188,8 +187,8 @@ def _backbone(arguments: argparse.Namespace) -> FPN3d:
         for name, value in (("spacing_mm", arguments.spacing), ("patch_size", arguments.patch_size))
         if value is not None
     }
-    if arguments.ckpt not in (None, "random"):
-        backbone = load_backbone(arguments.ckpt)
+    if arguments.weights not in (None, "random"):
+        backbone = load_backbone(arguments.weights)
         for name, value in asked.items():
             wanted = getattr(backbone.recipe, name)
             if wanted != value:
@@ -212,7 +211,7 @@ def _options(arguments: argparse.Namespace, backbone: FPN3d) -> dict[str, Any]:
     return {
         "cache": Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table),
         "protocol": _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments),
-        "weights": arguments.ckpt or "fresh",
+        "weights": arguments.weights or "fresh",
         "splits": arguments.splits_file,
         "num_val": arguments.num_val_scans,
         **{name: getattr(arguments, name) for name in same},
@@ -220,25 +219,16 @@ def _options(arguments: argparse.Namespace, backbone: FPN3d) -> dict[str, Any]:
 
 
 def _protocol(arguments: argparse.Namespace) -> Protocol:
-    same = (
-        "heads",
-        "epochs",
-        "batch_size",
-        "schedule",
-        "val_every",
-        "save_every",
-        "num_workers",
-        "accelerator",
-        "seed",
-    )
+    same = ("heads", "epochs", "batch_size", "schedule", "val_every", "save_every", "num_workers", "seed")
     return Protocol.of(
         arguments.setup,
         frozen_epochs=arguments.freeze_epochs,
         batches_per_epoch=arguments.num_batches_per_epoch,
         learning_rate=arguments.lr,
         backbone_learning_rate=arguments.backbone_lr,
-        fresh=arguments.ckpt == "random",
-        precision=precision_of(arguments),
+        fresh=arguments.weights == "random",
+        accelerator=arguments.device,
+        precision=precision_of(arguments.precision, arguments.device),
         **{name: getattr(arguments, name) for name in same},
     )
 
@@ -249,7 +239,7 @@ def _neighbours(arguments: argparse.Namespace) -> Neighbours:
         temperature=arguments.temperature,
         smoothing_mm=arguments.smoothing,
         seed=arguments.seed,
-        fresh=arguments.ckpt == "random",
+        fresh=arguments.weights == "random",
         precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
-        device={"gpu": "cuda"}.get(arguments.accelerator, arguments.accelerator),
+        device={"gpu": "cuda"}.get(arguments.device, arguments.device),
     )

@@ -30,7 +30,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec match`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "match",
-        help="find points of one scan in another",
         description="Find each point of a list, given in the source scan, in the target scan, by the vectors of their "
         "voxels. World millimetres in RAS, or LPS where the file says so; the output is in the same.",
     )

@@ -23,7 +23,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec position`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "position",
-        help="where in another scan each slice lies",
         description="Find for each slice of a scan the height of the most similar places in a reference scan, such as "
         "a whole torso, by the features of its voxels. World millimetres, RAS+ z.",
     )

@@ -5,9 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vox2vec.cli.arguments import add_cache, add_device, add_sources, cache_of, names_data, sources_of
 from vox2vec.cli.config import add_config_argument
-from vox2vec.cli.machine import add_machine_arguments
-from vox2vec.cli.sources import add_cache_arguments, add_source_arguments, cache_of, names_data, sources_of
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.sources.phantoms import Phantoms
 from vox2vec.data.sources.public_sets import btcv
@@ -27,9 +26,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "log folder gets last.ckpt, to go on from, and backbone.safetensors, to use.",
     )
     add_config_argument(parser)
-    add_cache_arguments(parser)
+    add_cache(parser)
     parser.add_argument("--log_dir", metavar="DIR", type=Path, required=True)
-    add_source_arguments(parser)
+    add_sources(parser)
     probe = parser.add_argument_group(
         "online probe", "labelled CTs, never trained on; Dice of their structures as it learns"
     )
@@ -176,7 +175,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     training.add_argument("--seed", type=int, default=0, help="of weights, patches and augmentations (default: 0)")
     training.add_argument("--resume", action="store_true", help="go on from the log folder's last.ckpt")
     machine = parser.add_argument_group("machine")
-    add_machine_arguments(machine)
+    add_device(machine, training=True)
     machine.add_argument("--devices", metavar="N", type=int, default=Machine.devices, help="on each node (default: 1)")
     machine.add_argument("--num_nodes", metavar="N", type=int, default=Machine.num_nodes, help="(default: 1)")
     machine.add_argument(
@@ -208,7 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
         method=_settings(Method, arguments, scale=tuple(arguments.scale)),
         schedule=_settings(Schedule, arguments),
         watch=_settings(Watch, arguments, probe=_probe(arguments)),
-        machine=_settings(Machine, arguments),
+        machine=_settings(Machine, arguments, accelerator=arguments.device),
         **{name: getattr(arguments, name) for name in ("limit_scans", "seed", "resume", "config")},
         say=print,
     )

@@ -27,7 +27,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec search`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "search",
-        help="the most similar places in many CTs",
         description="Look for places like one of a scan in all CTs of a cache (`vox2vec warmup-cache`). The first "
         "search embeds the cached CTs and keeps their vectors in an index beside the cache; later ones read it.",
     )

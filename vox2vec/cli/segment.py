@@ -19,8 +19,9 @@ from vox2vec.cli.arguments import (
 from vox2vec.data.sources.labelled import labelled_data
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.examples import names_in, segment_by_examples
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.head_file import SegmentationHead, load_head
-from vox2vec.nn.pretrained import fingerprint, load_backbone, vox2vec_small
+from vox2vec.nn.pretrained import load_backbone, vox2vec_small
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -29,7 +30,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec segment`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "segment",
-        help="structures of a whole scan",
         description="Find the structures that a head was trained on, or those of one or a few labelled scans without "
         "training, and write them as labels on the scan's own grid.",
     )

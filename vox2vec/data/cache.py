@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -65,12 +65,12 @@ class Cache:
     def refusal(self, key: str) -> str | None:
         """Why the scan of this key was refused when it was last tried, or None."""
         path = self.folder / "refused" / f"{key}.json"
-        return str(json.loads(path.read_text())["reason"]) if path.is_file() else None
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"]) if path.is_file() else None
 
     def refuse(self, key: str, *, path: str, reason: str) -> None:
         """Remember that the scan at `path` cannot be prepared."""
         with self._workspace() as work:
-            (work / "refused.json").write_text(json.dumps({"path": path, "reason": reason}))
+            (work / "refused.json").write_text(json.dumps({"path": path, "reason": reason}), encoding="utf-8")
             (self.folder / "refused").mkdir(exist_ok=True)
             os.replace(work / "refused.json", self.folder / "refused" / f"{key}.json")
 
@@ -101,7 +101,7 @@ class Cache:
             sums = {name: _write(work / f"{name}.b2nd", compressed(a, self.recipe)) for name, a in arrays.items()}
             clock.lap("write")
             entry = self._entry(key, source, id, Volume(image, prepared.affine), body, sums, clock.laps)
-            (work / "entry.json").write_text(json.dumps(entry.as_dict()))
+            (work / "entry.json").write_text(json.dumps(entry.as_dict()), encoding="utf-8")
             self._commit(work, key)
         return entry
 
@@ -218,6 +218,26 @@ def drop_leftovers(folder: Path) -> int:
     return count
 
 
+class Pruned(NamedTuple):
+    """How much `prune` deleted: broken entries, entries of the named data set, leftovers of dead writers."""
+
+    broken: int
+    named: int
+    leftovers: int
+
+
+def prune(folder: Path, *, source: str | None = None) -> Pruned:
+    """Delete what is of no use: broken entries, remembered refusals, leftovers; and with `source` a whole data set."""
+    broken = {key for key, _ in problems_in(folder)}
+    for key in broken:
+        drop(folder, key)
+    named = [entry.key for entry in entries_in(folder) if source is not None and entry.source == source]
+    for key in named:
+        drop(folder, key)
+    shutil.rmtree(folder / "refused", ignore_errors=True)
+    return Pruned(len(broken), len(named), drop_leftovers(folder))
+
+
 def _is_dead(name: str) -> bool:
     """Whether the process that made a folder called HOST-PID-RANDOM is known to be gone."""
     host, _, pid = name.rpartition("-")[0].rpartition("-")
@@ -235,7 +255,7 @@ def _is_dead(name: str) -> bool:
 def _is_zombie(pid: int) -> bool:
     """Whether a process has ended and only waits to be asked how, for as long as its parent takes; Linux tells."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return False
 

@@ -60,7 +60,7 @@ class Entry:
     @classmethod
     def read(cls, path: Path) -> "Entry":
         """From its entry.json; a ValueError where it is none."""
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         if set(values) != {field.name for field in fields(cls)}:
             raise ValueError(f"{path} must be an entry of a vox2vec cache, it has other fields; warm the cache anew")
         return cls(**{**values, "shape": tuple(values["shape"])})

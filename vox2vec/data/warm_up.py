@@ -52,7 +52,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """As CSV: what happened (failed, left out), source, id, path, reason."""
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["what", "source", "id", "path", "reason"])
             for what, items in (("failed", self.failed), ("left out", self.left_out)):

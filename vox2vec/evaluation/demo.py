@@ -201,7 +201,7 @@ def _report(
 def _losses(log_dir: Path) -> tuple[list[int], list[float]]:
     steps, losses = [], []
     for path in sorted((log_dir / "csv").glob("version_*/metrics.csv")):
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row.get("train/loss"):
                     steps.append(int(row["step"]))

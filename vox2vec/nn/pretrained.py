@@ -16,7 +16,6 @@ from huggingface_hub.errors import (
 
 from vox2vec.nn.checkpoint import backbone_from_file
 from vox2vec.nn.fingerprint import architecture_of
-from vox2vec.nn.fingerprint import fingerprint as fingerprint  # where it was defined
 from vox2vec.nn.fpn import FPN3d
 
 REPOSITORY = "mishgon/vox2vec"

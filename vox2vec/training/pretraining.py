@@ -101,7 +101,8 @@ class Pretraining(pl.LightningModule):
         loss = self.loss_of(embeddings)
         if not bool(torch.isfinite(loss)):
             self._failure_path.write_text(
-                json.dumps({"batch": batch.number, "ids": batch.ids, "loss": str(loss.item())})
+                json.dumps({"batch": batch.number, "ids": batch.ids, "loss": str(loss.item())}),
+                encoding="utf-8",
             )
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}; its CTs are in {self._failure_path}. Look at "

@@ -77,7 +77,7 @@ def _fields(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"a dataset.json must be there, {path} is none")
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be JSON, it cannot be read ({error})") from error
     if not isinstance(fields, dict):
