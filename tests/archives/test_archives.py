@@ -11,8 +11,8 @@ from vox2vec import Embedding, Recipe, load_backbone
 from vox2vec.data.cache import Cache, problems_in
 from vox2vec.geometry import Box
 from vox2vec.matching.retrieval import PlaceIndex
+from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.head_file import check_backbone, load_head
-from vox2vec.nn.pretrained import fingerprint
 
 FOLDER = Path(__file__).parent
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))

@@ -19,7 +19,8 @@ def test_real_scans_of_every_format_are_stored_as_prepared(shared, tmp_path):
     sources = [own_data(data / name) for name in ("dicom", "pairs", "labelled")]
     cache = Cache(tmp_path, COARSE)
     report = warm_up(cache, sources, num_workers=2, progress=False)
-    assert (report.stored, report.failed) == (5, [])
+    assert (report.stored, report.failed) == (sum(len(source.ids) for source in sources), [])
+    assert report.stored >= 5
     assert problems_in(tmp_path) == []
     entries = {entry.id: entry for entry in cache.entries()}
     for source in sources:
@@ -28,7 +29,7 @@ def test_real_scans_of_every_format_are_stored_as_prepared(shared, tmp_path):
             prepared = prepare_hu(source.load(id), COARSE)
             np.testing.assert_array_equal(scan.image_hu(Box((0, 0, 0), scan.shape)), prepared.image.round())
             assert 0.1 < entries[id].body_fraction < 0.95
-    batch = PairBatches(cache, list(entries.values()), seed=0, batch_size=5, patches_per_volume=1)[0]
+    batch = PairBatches(cache, list(entries.values()), seed=0, batch_size=len(entries), patches_per_volume=1)[0]
     assert set(batch.ids) == set(entries)
 
 
