@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from vox2vec import __version__
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import labels_in
 from vox2vec.data.entry import Entry
@@ -25,6 +26,7 @@ from vox2vec.nn.fpn import FPN3d
 _logger = logging.getLogger(__name__)
 Setup = Literal["probing", "fine-tuning", "from_scratch", "knn"]
 Say = Callable[[str], Any]
+_MEASURED_WITH = ("torch", "numpy", "monai", "pytorch-lightning")
 _MACHINE = ("num_workers", "accelerator", "device", "save_every")  # what may change when a run goes on
 
 
@@ -170,7 +172,7 @@ def _settings(backbone: FPN3d, cache: Cache, protocol: Protocol | Neighbours) ->
         "recipe": backbone.recipe.as_dict(),
         "table": cache.table,
         "protocol": {name: value for name, value in vars(protocol).items() if name not in _MACHINE},
-        "versions": {name: version(name) for name in ("vox2vec", "torch", "numpy", "monai", "pytorch-lightning")},
+        "versions": {"vox2vec": __version__, **{name: version(name) for name in _MEASURED_WITH}},
     }
 
 
