@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
+from scipy.spatial import cKDTree
 
 _TUNING = 2.385  # Cauchy's: 95 % as efficient as least squares where errors are normal
 _TO_SIGMA = 1.4826  # median absolute deviation to standard deviation
@@ -63,6 +64,21 @@ def robust_affines(
     return Fits(solution[:, 3], linear, scatter[:, 0, 0], np.linalg.inv(normal)[:, 3, 3])
 
 
+def by_others(
+    points_mm: Float64[np.ndarray, "v 3"],
+    found_mm: Float64[np.ndarray, "v 3"],
+    neighbours: int,
+    *,
+    prior: Float64[np.ndarray, "3 3"] | None = None,
+) -> Float64[np.ndarray, "v 3"]:
+    """Where the robust affine map of each point's nearest others, fitted to where they are found, puts it.
+
+    There must be more points than neighbours. Memory is linear in the points.
+    """
+    near = _others(points_mm, neighbours)
+    return robust_affines(points_mm[near], found_mm[near], points_mm, prior=prior).at
+
+
 def agreeing(
     points_mm: Float64[np.ndarray, "m 3"],
     found_mm: Float64[np.ndarray, "m 3"],
@@ -108,3 +124,11 @@ def _similarities(
     linear = scale[:, None, None] * ((u * sign[:, None]) @ vt)
     usable = (scale >= scales[0]) & (scale <= scales[1]) & (size >= least_mm**2)
     return list(zip(linear[usable], here[usable], there[usable], strict=True))
+
+
+def _others(points: Float64[np.ndarray, "m 3"], count: int) -> Int64[np.ndarray, "m k"]:
+    """The `count` nearest other points of each."""
+    _, near = cKDTree(points).query(points, k=count + 1)
+    other = near != np.arange(len(near))[:, None]
+    other[other.all(axis=1), -1] = False  # more points in one place than are asked for: it is not among its own
+    return near[other].reshape(len(points), count)

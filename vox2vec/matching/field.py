@@ -9,20 +9,26 @@ from jaxtyping import Bool, Float64
 from scipy.spatial import cKDTree
 
 from vox2vec.inference.embedding import Embedding
-from vox2vec.matching.affine import agreeing, robust_affines
+from vox2vec.matching.affine import Fits, agreeing, by_others, robust_affines
 from vox2vec.matching.index import Index
 from vox2vec.matching.mutual import both_compared, mutual_pairs
 
-NEIGHBOURS = 24
+NEIGHBOURS = 32
 """Pairs that the affine map around a point is fitted to."""
+
+LATTICE_MM = 20.0
+"""From one matched point to the next."""
+
+SEARCH_MM = 6.0
+"""Lattice of the places that a vector is compared with first, before the voxels around the best of them."""
 
 LEAST_PAIRS = 8
 """With fewer pairs that agree there is no field."""
 
 _WITHIN_MM = 40.0  # of one similarity transform, what may be right between two patients
 _FAR_MM = 60.0  # from the affine map of all
-_ROUNDS = 3  # in which pairs are held against their neighbours'
-_OFF_MM, _OFF_MEDIANS = 8.0, 3.0  # farther from its neighbours' map, and so many times the median, a pair is wrong
+_ROUNDS = 6  # in which pairs are held against their neighbours'
+_OFF_MM, _OFF_MEDIANS = 6.0, 2.0  # farther from its neighbours' map, and so many times the median, a pair is wrong
 _UNSEEN = 0.5  # of the scatter's square: what an affine map of the neighbours does not see of the anatomy
 _LONELY = 3.0  # pitches of the lattice to the nearest pair, beyond which nothing is known
 _POINTS = 2**14  # fitted together
@@ -63,7 +69,7 @@ class Field:
 
     @classmethod
     def between(
-        cls, source: Embedding | Index, target: Embedding | Index, *, lattice_mm: float = 18.0, search_mm: float = 6.0
+        cls, source: Embedding | Index, target: Embedding | Index, *, lattice_mm: float = LATTICE_MM, search_mm: float = SEARCH_MM
     ) -> "Field":
         """Match a lattice of each scan's body in the other, there and back, and keep what holds together.
 
@@ -109,8 +115,7 @@ class Field:
         off = np.linalg.norm((source_mm - centre) @ linear.T + overall.at[0] - target_mm, axis=1)
         here, there = source_mm[off <= _FAR_MM], target_mm[off <= _FAR_MM]
         for _ in range(_ROUNDS):
-            near = _others(here, min(NEIGHBOURS, len(here) - 1))
-            off = np.linalg.norm(robust_affines(here[near], there[near], here, prior=linear).at - there, axis=1)
+            off = np.linalg.norm(by_others(here, there, min(NEIGHBOURS, len(here) - 1), prior=linear) - there, axis=1)
             right = off <= max(_OFF_MM, _OFF_MEDIANS * float(np.median(off)))
             _enough(right, len(source_mm))
             here, there = here[right], there[right]
@@ -123,17 +128,28 @@ class Field:
         The spread is of the matches around the map, larger where they are few or all on one side: a third of the
         places are farther off.
         """
+        fits = self.maps(points_mm)
+        return Placed(fits.at, self.spread_of(fits))
+
+    def maps(self, points_mm: Any) -> Fits:
+        """The affine map around each of the points (v, 3) of the source, RAS+ millimetres; NaN for NaN."""
         points = np.asarray(points_mm, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"points must be (v, 3) millimetres, got shape {points.shape}; one point is [[x, y, z]]")
-        places, spread = np.full(points.shape, np.nan), np.full(len(points), np.nan)
+        maps = Fits(*(np.full((len(points), *shape), np.nan) for shape in ((3,), (3, 3), (), ())))
         known = np.flatnonzero(np.isfinite(points).all(axis=1))
         tree = cKDTree(self.source_mm)
         for some in np.array_split(known, max(1, -(-len(known) // _POINTS))):
             _, near = tree.query(points[some], k=min(NEIGHBOURS, len(self.source_mm)))
             fits = robust_affines(self.source_mm[near], self.target_mm[near], points[some], prior=self.linear)
-            places[some], spread[some] = fits.at, fits.scatter_mm * np.sqrt(_UNSEEN + fits.leverage)
-        return Placed(places, spread)
+            for values, value in zip(maps, fits, strict=True):
+                values[some] = value
+        return maps
+
+    @staticmethod
+    def spread_of(maps: Fits) -> Float64[np.ndarray, " v"]:
+        """The standard deviation, in millimetres, of where the maps put their points."""
+        return maps.scatter_mm * np.sqrt(_UNSEEN + maps.leverage)
 
     def supported(self, points_mm: Any) -> Bool[np.ndarray, " v"]:
         """Whether points (v, 3) of the source have a place in the target: matches near them, inside what it shows."""
@@ -167,14 +183,6 @@ def _enough(kept: Bool[np.ndarray, " m"], pairs: int) -> None:
             f"at least {LEAST_PAIRS} matches between the scans must agree with each other, {kept.sum()} of {pairs} do; "
             "do they show the same part of the body?"
         )
-
-
-def _others(points: Float64[np.ndarray, "m 3"], count: int) -> np.ndarray:
-    """The `count` nearest other points of each."""
-    _, near = cKDTree(points).query(points, k=count + 1)
-    other = near != np.arange(len(near))[:, None]
-    other[other.all(axis=1), -1] = False  # more points in one place than are asked for: it is not among its own
-    return near[other].reshape(len(points), count)
 
 
 def _box_of(embedding: Embedding) -> Float64[np.ndarray, "2 3"]:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from vox2vec.matching.index import Index
 
-_MUTUAL_MM = 12.0  # there and back ends within this distance
+_MUTUAL_MM = 8.0  # there and back ends within this distance
+_CANDIDATES = 8  # places of the lattice around which every voxel is looked at
 _PRODUCTS = 2**25  # similarities held at a time, 128 MiB
 _GATHERED = 2**24  # numbers of the voxels around the best places, 64 MiB
 
@@ -24,7 +25,7 @@ def mutual_pairs(
         lattice_mm: of the points that are looked for.
         search_mm: of the places that are looked at; then every voxel around the best of them is.
     """
-    places, others = _Places(source, search_mm), _Places(target, search_mm)
+    places, others = Places(source, search_mm), Places(target, search_mm)
     a, b = _found_back(places, others, lattice_mm)
     d, c = _found_back(others, places, lattice_mm)
     return np.concatenate([a, c]), np.concatenate([b, d])
@@ -58,30 +59,37 @@ def unit_vectors(index: Index, voxels: Any) -> Float[Tensor, "n d"]:
     return F.normalize(index.weighted(embedding.at(embedding.grid.to_mm(voxels))), dim=1)
 
 
-class _Places:
-    """A scan's vectors on a lattice of its body, and the voxels around each."""
+class Places:
+    """A scan's vectors on a lattice of its body, and the voxels around each: a fast search, if not an exact one.
+
+    Attributes:
+        index: of the scan.
+        lattice_mm: the places (n, 3), RAS+ millimetres.
+    """
 
     def __init__(self, index: Index, every_mm: float) -> None:
         self.index = index
         self._lattice = torch.from_numpy(lattice_of(index, every_mm))
+        self.lattice_mm = index.embedding.grid.to_mm(self._lattice.numpy())
         self._vectors = unit_vectors(index, self._lattice.numpy())
         steps = [max(1, round(every_mm / s)) for s in index.embedding.grid.spacing_mm]
         reach = [torch.arange(-(step // 2), step // 2 + 1) for step in steps]
         self._around = torch.stack(torch.meshgrid(*reach, indexing="ij"), dim=-1).reshape(-1, 3)
 
     def most_similar(self, vectors: Float[Tensor, "q d"]) -> Int64[np.ndarray, "q 3"]:
-        """For each unit vector the most similar voxel around the most similar place of the lattice."""
+        """For each unit vector the most similar voxel around the `_CANDIDATES` most similar places of the lattice."""
         if not len(vectors):
             return np.zeros((0, 3), np.int64)
         rows = max(1, _PRODUCTS // len(self._vectors))
-        best = torch.cat([(some @ self._vectors.T).argmax(dim=1) for some in vectors.split(rows)])
-        rows = max(1, _GATHERED // (len(self._around) * vectors.shape[1]))
+        count = min(_CANDIDATES, len(self._vectors))
+        best = torch.cat([(some @ self._vectors.T).topk(count, dim=1).indices for some in vectors.split(rows)])
+        rows = max(1, _GATHERED // (len(self._around) * count * vectors.shape[1]))
         parts = zip(self._lattice[best].split(rows), vectors.split(rows), strict=True)
         return torch.cat([self._refined(*part) for part in parts]).numpy()
 
-    def _refined(self, places: Int64[Tensor, "q 3"], vectors: Float[Tensor, "q d"]) -> Int64[Tensor, "q 3"]:
+    def _refined(self, places: Int64[Tensor, "q k 3"], vectors: Float[Tensor, "q d"]) -> Int64[Tensor, "q 3"]:
         size = torch.tensor(self.index.embedding.shape)
-        around = (places[:, None] + self._around).clamp(min=0).minimum(size - 1)
+        around = (places[:, :, None] + self._around).clamp(min=0).minimum(size - 1).flatten(1, 2)
         near = unit_vectors(self.index, around.reshape(-1, 3).numpy()).unflatten(0, around.shape[:2])
         similar = torch.einsum("qkd,qd->qk", near, vectors)
         similar[~self.index.may_be_found[around.unbind(dim=-1)]] = -torch.inf
@@ -89,7 +97,7 @@ class _Places:
 
 
 def _found_back(
-    here: _Places, there: _Places, lattice_mm: float
+    here: Places, there: Places, lattice_mm: float
 ) -> tuple[Float64[np.ndarray, "m 3"], Float64[np.ndarray, "m 3"]]:
     """Points of a lattice here and their matches there, of those that lead back."""
     asked = lattice_of(here.index, lattice_mm)
