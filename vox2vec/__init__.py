@@ -59,12 +59,14 @@ _FILES = {  # of the doors: each is loaded when it is first asked for, so that `
 }
 
 
-def __getattr__(name: str) -> Any:
-    file = next((file for file, names in _FILES.items() if name in names), None)
-    if file is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = getattr(import_module(file), name)
-    return globals()[name]
+if not TYPE_CHECKING:  # a type checker knows the doors by their imports, and so tells a name that is none
+
+    def __getattr__(name: str) -> Any:
+        file = next((file for file, names in _FILES.items() if name in names), None)
+        if file is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(import_module(file), name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -60,14 +60,67 @@ def test_an_input_that_is_yet_to_come_is_known_too(tmp_path):
         checked_output(tmp_path / "a.csv", inputs=[tmp_path / "." / "a.csv"])
 
 
-def test_in_a_folder_that_is_read_new_files_may_be_written_but_none_replaced(scan, tmp_path):
+def test_in_a_folder_that_is_read_new_files_may_be_written_but_no_scan_replaced(scan, tmp_path):
     assert checked_output(tmp_path / "new.nii.gz", inputs=[tmp_path]) == tmp_path / "new.nii.gz"
-    with pytest.raises(ValueError, match=r"must replace nothing in a folder that is read, .*scan.nii.gz is in"):
+    with pytest.raises(ValueError, match=r"must replace no scan in a folder that is read, .*scan.nii.gz is in"):
         checked_output(scan, inputs=[tmp_path])
-    elsewhere = tmp_path.parent / f"{tmp_path.name}_elsewhere.nii.gz"
-    os.link(scan, elsewhere)
-    with pytest.raises(ValueError, match=r"must replace nothing in a folder that is read"):
-        checked_output(elsewhere, inputs=[tmp_path])
+
+
+@pytest.mark.parametrize("name", ["out.safetensors", "out.csv", "out.fcsv", "out.json", "OUT.PNG"])
+def test_an_earlier_result_in_a_folder_that_is_read_may_be_replaced(name, tmp_path):
+    (tmp_path / "001.dcm").write_bytes(b"a slice")
+    (tmp_path / name).write_bytes(b"of an earlier run")
+    assert checked_output(tmp_path / name, inputs=[tmp_path]) == tmp_path / name
+    with pytest.raises(ValueError, match="must differ from what is read"):
+        checked_output(tmp_path / name, inputs=[tmp_path, tmp_path / name])
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.dcm", "IM0001", "a.nrrd", "a.mha", "a.csv.gz"])
+def test_whatever_could_be_a_scan_of_a_folder_that_is_read_may_not(name, tmp_path):
+    (tmp_path / name).write_bytes(b"a scan")
+    with pytest.raises(ValueError, match="must replace no scan in a folder that is read"):
+        checked_output(tmp_path / name, inputs=[tmp_path])
+
+
+def test_a_slice_that_is_named_as_a_result_is_known_by_what_it_holds(tmp_path):
+    (tmp_path / "slice.csv").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ValueError, match="must replace no scan in a folder that is read"):
+        checked_output(tmp_path / "slice.csv", suffixes=[".csv"], inputs=[tmp_path])
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_in_a_folder_that_is_read_to_the_output_or_from_it_is_found(link, tmp_path):
+    series = tmp_path / "dicom" / "deep"
+    series.mkdir(parents=True)
+    (tmp_path / "out.safetensors").write_bytes(b"read by another name")
+    link(tmp_path / "out.safetensors", series / "001.dcm")
+    (series / "002.dcm").write_bytes(b"a slice")
+    link(series / "002.dcm", series / "other.safetensors")
+    for output in (tmp_path / "out.safetensors", series / "other.safetensors"):
+        with pytest.raises(ValueError, match="must replace no scan in a folder that is read"):
+            checked_output(output, suffixes=[".safetensors"], inputs=[tmp_path / "dicom"])
+    (tmp_path / "free.safetensors").write_bytes(b"read by nobody")
+    checked_output(tmp_path / "free.safetensors", inputs=[tmp_path / "dicom"])
+
+
+def test_a_linked_folder_in_a_folder_that_is_read_belongs_to_it(tmp_path):
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "dicom" / "series").symlink_to(tmp_path / "store")
+    for name in ("001.dcm", "out.csv"):
+        (tmp_path / "store" / name).write_bytes(b"there")
+    with pytest.raises(ValueError, match="must replace no scan in a folder that is read"):
+        checked_output(tmp_path / "store" / "001.dcm", inputs=[tmp_path / "dicom"])
+    checked_output(tmp_path / "store" / "out.csv", inputs=[tmp_path / "dicom"])
+
+
+def test_a_file_that_this_user_may_not_write_is_told_whatever_its_mode_says(tmp_path, monkeypatch):
+    (tmp_path / "kept.csv").touch()
+    checked_output(tmp_path / "kept.csv")
+    refused = {(tmp_path / "kept.csv", os.W_OK)}  # root may write everything, so the system's answer is stood in for
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) not in refused)
+    with pytest.raises(ValueError, match=r"kept.csv is read-only; take another name"):
+        checked_output(tmp_path / "kept.csv")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vox2vec.cli.config import add_config_argument, keep_config
+from vox2vec.cli.config import add_config_argument
 from vox2vec.cli.main import main
 
 
@@ -117,12 +117,3 @@ def test_a_command_tells_a_wrong_file_in_one_line(command, tmp_path, capsys):
     assert f"holds batchsize, which is no argument of vox2vec {command}; near are batch_size" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "none.yaml")]) == 2
     assert "No such file" in capsys.readouterr().err
-
-
-def test_the_runs_folder_keeps_the_file_and_may_be_started_from_it_again(tmp_path):
-    (tmp_path / "mine.yaml").write_text("lr: 1")
-    keep_config(None, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    keep_config(tmp_path / "mine.yaml", tmp_path / "run")
-    keep_config(tmp_path / "run" / "config.yaml", tmp_path / "run")
-    assert (tmp_path / "run" / "config.yaml").read_text() == "lr: 1"

@@ -1,6 +1,7 @@
 """A head's file: rebuilt alone, bound to its backbone, refused where it is none."""
 
 import time
+from dataclasses import replace
 
 import huggingface_hub.constants
 import pytest
@@ -10,7 +11,8 @@ from tests.nn.hub_server import Hub, serving
 from vox2vec.nn.checkpoint import backbone_from_file, save_backbone
 from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.nn.head_file import KINDS, SegmentationHead, check_backbone, load_head, save_head
+from vox2vec.nn.head_file import KINDS, SegmentationHead, check_backbone, load_head, save_head, weights_beside
+from vox2vec.nn.pretrained import vox2vec_small
 
 NAMES = {3: "liver", 7: "spleen", 300: "rib"}
 
@@ -52,6 +54,16 @@ def test_another_backbone_is_refused(backbone, tmp_path):
 def test_a_half_precision_copy_of_its_backbone_serves_a_head(backbone, tmp_path):
     save_backbone(backbone, tmp_path / "half.safetensors", dtype=torch.float16)
     check_backbone(_head(backbone, "linear"), backbone_from_file(tmp_path / "half.safetensors"))
+
+
+def test_a_head_takes_the_weights_beside_it_then_the_small_ones_it_knows_then_the_released(backbone, tmp_path):
+    path = tmp_path / "linear.safetensors"
+    of_small = replace(_head(backbone, "linear"), fingerprint=fingerprint(vox2vec_small()))
+    assert weights_beside(of_small, path) == "small"
+    assert weights_beside(_head(backbone, "linear"), path) == "contrastive"
+    save_backbone(backbone, tmp_path / "backbone.safetensors")
+    for head in (of_small, _head(backbone, "linear")):
+        assert weights_beside(head, path) == str(tmp_path / "backbone.safetensors")
 
 
 def test_what_is_no_head_is_refused(backbone, tmp_path):

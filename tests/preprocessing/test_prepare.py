@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 from skimage.segmentation import flood
 
 from tests.geometries import affines, asymmetric, ramp
-from vox2vec.preprocessing.body import body_box, body_mask
+from vox2vec.preprocessing.body import body_box, body_mask, with_cut_lungs
 from vox2vec.preprocessing.intensity import scale_hu, scaled_hu
 from vox2vec.preprocessing.orientation import canonical
 from vox2vec.preprocessing.prepare import prepare, prepare_hu
@@ -71,6 +71,22 @@ def test_lungs_open_at_the_first_slice_are_body_and_air_outside_is_not():
     assert mask[4, 4, 0]
     assert not mask[0, 0].any()
     assert mask.sum() == 7 * 7 * 4
+
+
+def test_a_lung_that_a_crop_cuts_open_is_body_again_and_the_air_around_the_patient_is_not():
+    whole = np.full((60, 40, 6), -1000)
+    whole[6:54, 6:34] = 0  # the patient
+    whole[10:28, 10:30] = whole[32:50, 10:30] = -900  # both lungs
+    cropped = whole[:, :28].copy()
+    cropped[15:28, 22:] = cropped[32:45, 22:] = 0  # the crop leaves narrow openings
+    body = body_mask(cropped)
+    assert not body[12:14, 12:20].any(), "the rim floods the lungs"
+    told = with_cut_lungs(body)
+    assert told[6:54, 6:].all()
+    np.testing.assert_array_equal(told[:6], False)
+    np.testing.assert_array_equal(told[54:], False)
+    np.testing.assert_array_equal(told[:, :6], False)
+    np.testing.assert_array_equal(with_cut_lungs(body_mask(whole)), body_mask(whole))
 
 
 @given(affine=affines(oblique=True))

@@ -1,10 +1,11 @@
 """The arguments that commands share, and what they name: weights, data sets, a cache, files to write."""
 
 import argparse
+import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from vox2vec.data.sources.source import Source
 from vox2vec.data.sources.structures import MSD_TASKS
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.pretrained import is_at_hand, load_backbone, vox2vec_small
+from vox2vec.reading.dicom_header import is_dicom_file
 from vox2vec.recipe import PAPER, Recipe
 
 LABELS = (".nii", ".nii.gz")
 PICTURES = (".png", ".pdf", ".svg")
+_RESULTS = (".safetensors", ".csv", ".fcsv", ".json", *PICTURES)  # none is read as one of a folder's scans
 
 _TREES: dict[str, Callable[..., Source]] = {"nlst": nlst, "nsclc": nsclc, "midrc": midrc, "lidc": lidc}
 _ARCHIVES: dict[str, Callable[[Path], Source]] = {"amos": amos, "flare": flare2022}
@@ -236,7 +239,8 @@ def checked_output(
     Args:
         suffixes: one of which ends its name; none: any name.
         inputs: what the command reads. What is no path (a name of weights, a Hub repository, None) is passed over;
-            in a folder that is read, no file that is there already may be written.
+            in a folder that is read, an earlier result (a table, a picture, an embedding) may be replaced, and no
+            file that could be one of its scans.
 
     Raises:
         FileNotFoundError: its folder does not exist.
@@ -252,7 +256,7 @@ def checked_output(
     for read in inputs:
         if read is not None:
             _check_that_it_stays(Path(read), path)
-    if path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+    if path.exists() and not _is_writable(path):
         raise ValueError(f"the output must be a file that may be replaced, {path} is read-only; take another name")
     _check_that_it_takes_files(path.resolve().parent)
     return path
@@ -278,16 +282,44 @@ def _check_that_it_stays(read: Path, output: Path) -> None:
         return
     if read.samefile(output):
         raise ValueError(f"the output must differ from what is read, {output} is {read}; take another name")
-    if read.is_dir() and (output.resolve().is_relative_to(read.resolve()) or _is_linked_in(read, output)):
+    if read.is_dir() and any(_may_be_a_scan(name) for name in _names_in(read, output.resolve())):
         raise ValueError(
-            f"the output must replace nothing in a folder that is read, {output} is in {read} already; take another "
+            f"the output must replace no scan in a folder that is read, {output} is in {read} already; take another "
             "name, or remove it first"
         )
 
 
-def _is_linked_in(folder: Path, file: Path) -> bool:
-    """Whether a file of several names (hard links) has one of them in the folder."""
-    return file.stat().st_nlink > 1 and any(one.is_file() and one.samefile(file) for one in folder.rglob("*"))
+def _names_in(folder: Path, file: Path) -> Iterator[Path]:
+    """The names of a file in a folder: its own, and those of links to it or to a folder above it.
+
+    Only links are followed and only hard links of the file are looked at, so that a large folder is listed, not read.
+    """
+    if file.is_relative_to(folder.resolve()):
+        yield file
+    number = file.stat().st_ino
+    for entry in _entries_below(folder):
+        if entry.is_symlink():
+            if file.is_relative_to(os.path.realpath(entry.path)):
+                yield file if entry.is_dir() else Path(entry.path)
+        elif entry.inode() == number and file.samefile(entry.path):
+            yield Path(entry.path)
+
+
+def _entries_below(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries_below(entry.path)
+
+
+def _may_be_a_scan(file: Path) -> bool:
+    return not file.name.lower().endswith(_RESULTS) or is_dicom_file(file)
+
+
+def _is_writable(file: Path) -> bool:
+    """Root may write whatever the mode says; a file that is marked read-only is meant to stay all the same."""
+    return bool(file.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)) and os.access(file, os.W_OK)
 
 
 def _check_that_it_takes_files(folder: Path) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,6 @@ def with_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[s
     if path is None:
         return list(words)
     return [*_words_of(parser, path, words), *words]
-
-
-def keep_config(path: Path | None, log_dir: Path) -> None:
-    """The file a run was started with, beside what it leaves, as config.yaml; nothing where there was none."""
-    kept = log_dir / "config.yaml"
-    if path is not None and path.resolve() != kept.resolve():
-        log_dir.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, kept)
 
 
 def _words_of(parser: argparse.ArgumentParser, path: Path, typed: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vox2vec.cli.arguments import add_cache, add_device, add_labelled, add_weights, labelled_sets
-from vox2vec.cli.config import add_config_argument, keep_config
+from vox2vec.cli.config import add_config_argument
 from vox2vec.data.cache import Cache
 from vox2vec.data.splits import FOLDS
 from vox2vec.evaluation.evaluate import Setup, evaluate_all
@@ -22,6 +22,7 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.recipe import PAPER
+from vox2vec.training.keep_config import keep_config
 from vox2vec.training.machine import precision_of
 
 SOME_FAILED = 1

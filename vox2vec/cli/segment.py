@@ -19,9 +19,8 @@ from vox2vec.cli.arguments import (
 from vox2vec.data.sources.labelled import labelled_data
 from vox2vec.inference.segmentation import segment
 from vox2vec.matching.examples import names_in, segment_by_examples
-from vox2vec.nn.fingerprint import fingerprint
-from vox2vec.nn.head_file import SegmentationHead, load_head
-from vox2vec.nn.pretrained import load_backbone, vox2vec_small
+from vox2vec.nn.head_file import load_head, weights_beside
+from vox2vec.nn.pretrained import load_backbone
 from vox2vec.reading.load import load_volume
 from vox2vec.volume import Volume
 
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _by_head(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, str]]:
     head = load_head(arguments.head)
-    backbone = load_backbone(arguments.weights or _weights_of(head, Path(arguments.head)))
+    backbone = load_backbone(arguments.weights or weights_beside(head, arguments.head))
     volume = load_volume(arguments.scan, series=arguments.series)
     return segment(volume, backbone, head, device=arguments.device, precision=arguments.precision), head.label_names
 
@@ -88,10 +87,3 @@ def _by_examples(arguments: argparse.Namespace) -> tuple[Volume, Mapping[int, st
         volume, examples, backbone, names=names, device=arguments.device, precision=arguments.precision
     )
     return labels, names
-
-
-def _weights_of(head: SegmentationHead, path: Path) -> str:
-    beside = path.parent / "backbone.safetensors"
-    if beside.is_file():
-        return str(beside)
-    return "small" if head.fingerprint == fingerprint(vox2vec_small()) else "contrastive"

@@ -19,7 +19,7 @@ from vox2vec.inference.windows import Start, Windows, batches, patches_at
 from vox2vec.nn.device import pick_device
 from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
-from vox2vec.preprocessing.body import body_mask
+from vox2vec.preprocessing.body import body_mask, with_cut_lungs
 from vox2vec.preprocessing.intensity import scale_hu
 from vox2vec.preprocessing.prepare import prepare_hu
 from vox2vec.reading.load import load_volume
@@ -124,7 +124,7 @@ class Embedder:
             affine=volume.affine,
             covered=torch.from_numpy(blender.total_weight > 0),
             covered_stride=windows.block,
-            packed_body=packed(body),
+            packed_body=packed(with_cut_lungs(body)),
             recipe=self.recipe,
             fingerprint=self.fingerprint,
         )

@@ -72,7 +72,10 @@ class Embedding:
 
     @property
     def body(self) -> Bool[np.ndarray, "x y z"]:
-        """Which voxels of the prepared grid are body: all but the air around the patient, see `body_mask`."""
+        """Which voxels of the prepared grid are body: all but the air around the patient.
+
+        That is `body_mask`, and lungs that the scan's sides cut: `with_cut_lungs`.
+        """
         bits = np.unpackbits(self.packed_body.numpy(), count=math.prod(self.shape))
         return bits.view(bool).reshape(self.shape)
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.heads import LinearHead, NonLinearHead
-from vox2vec.nn.pretrained import REPOSITORY_ID, from_hub
+from vox2vec.nn.pretrained import REPOSITORY_ID, from_hub, vox2vec_small
 from vox2vec.nn.safetensors_file import write_safetensors
 
 FORMAT = "vox2vec-head"
@@ -89,6 +89,21 @@ def load_head(source: str | PathLike[str]) -> SegmentationHead:
     network = KINDS[metadata["kind"]](**json.loads(metadata["architecture"]), num_classes=len(names))
     network.load_state_dict(tensors)
     return SegmentationHead(network.eval(), names, metadata["backbone_fingerprint"])
+
+
+def weights_beside(head: SegmentationHead, source: str | PathLike[str]) -> str:
+    """The weights that go with a head, for `load_backbone`.
+
+    They are the backbone.safetensors beside its file, as `evaluate` leaves it where the backbone learned; else "small"
+    where the head was trained on those, and "contrastive".
+
+    Args:
+        source: what the head was loaded from.
+    """
+    beside = Path(source).parent / "backbone.safetensors"
+    if beside.is_file():
+        return str(beside)
+    return "small" if head.fingerprint == fingerprint(vox2vec_small()) else "contrastive"
 
 
 def check_backbone(head: SegmentationHead, backbone: FPN3d) -> None:

@@ -10,6 +10,9 @@ from vox2vec.recipe import PAPER
 from vox2vec.volume import Volume
 
 _CONTACT_MM = 3.0  # half of the widest bridge between patient and table that is cut
+_SIDES = (
+    0.25  # of the boundary of air that lies around a patient; of 30 CTs 0.27 to 0.67, of lungs cut open 0.02 to 0.21
+)
 
 
 def body_box(volume: Volume, *, body_hu: float = PAPER.body_hu) -> Box:
@@ -46,3 +49,22 @@ def body_mask(
         return body
     x, y = (max(1, round(_CONTACT_MM / s)) for s in spacing_mm[:2])
     return patient_alone(body, contact_voxels=(x, y))
+
+
+def with_cut_lungs(body: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """The mask, and the air that only a crop has opened to the outside: a lung that the scan's side cuts.
+
+    Air around the patient lies along the sides of the scan. A piece of air (26-connected) of whose boundary in the
+    axial planes less than a quarter is the scan's side is taken to lie within the patient.
+    """
+    air = cc3d.connected_components(~body, connectivity=26)
+    count = int(air.max()) + 1
+    at_sides, at_body = np.zeros(count), np.zeros(count)
+    for axis in (0, 1):
+        layers = np.moveaxis(air, axis, 0)
+        at_sides += sum(np.bincount(layers[side].ravel(), minlength=count) for side in (0, -1))
+        changes = layers[1:] != layers[:-1]
+        at_body += sum(np.bincount(part[changes], minlength=count) for part in (layers[1:], layers[:-1]))
+    within = at_sides < _SIDES * (at_sides + at_body)
+    within[0] = True  # the body itself
+    return np.asarray(within[air])

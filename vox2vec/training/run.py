@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from vox2vec.distributed import gathered, is_distributed, world_size
 from vox2vec.nn.checkpoint import save_backbone
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.datamodule import CountBatches, EndlessData
+from vox2vec.training.keep_config import keep_config
 from vox2vec.training.learned_from import Chosen, chosen
 from vox2vec.training.machine import Machine, accelerator_of, by_first_rank, precision_of
 from vox2vec.training.monitor_pictures import monitor_of
@@ -93,7 +93,7 @@ def pretrain(
     if trainer.is_global_zero or is_distributed():  # the loss that is measured spans the ranks that are there
         planned = plan(module, data.batches[0], trainer)
     if trainer.is_global_zero:
-        _keep(config, log_dir)
+        keep_config(config, log_dir)
         say(f"{found.told}; {planned}")
     if machine.compile:
         module.backbone.compile()
@@ -217,11 +217,6 @@ def _probe(cache: Cache, found: Chosen, watch: Watch, machine: Machine, seed: in
         seed=seed,
         num_workers=min(1, machine.num_workers),
     )
-
-
-def _keep(config: Path | None, log_dir: Path) -> None:
-    if config is not None and config.resolve() != (log_dir / "config.yaml").resolve():
-        shutil.copyfile(config, log_dir / "config.yaml")
 
 
 def _check_that_ranks_agree(backbone: FPN3d) -> None:
