@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from tests.inference.scans import blob
 from tests.reading.dicom_files import write_series
@@ -14,6 +15,14 @@ from vox2vec.cli.main import main
 from vox2vec.matching.index import Index
 from vox2vec.reading.points import Points, read_points, write_points
 from vox2vec.recipe import Recipe
+from vox2vec.volume import Volume
+
+
+def _smooth(seed):
+    """A body whose HU change over several voxels, as anatomy does."""
+    noise = blob((44, 40, 24), seed)
+    smooth = gaussian_filter(noise.image.astype(np.float32), 2)
+    return Volume((150 * (smooth - smooth.mean()) / smooth.std()).astype(np.int16), noise.affine)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +32,7 @@ def files(tmp_path_factory):
     backbone = FPN3d(base_channels=4, num_scales=3)
     backbone.recipe = Recipe(patch_size=(16, 16, 8))
     save_backbone(backbone, folder / "tiny.safetensors")
-    blob((30, 26, 20), 0).save(folder / "scan.nii.gz")
+    _smooth(0).save(folder / "scan.nii.gz")
     return folder
 
 
@@ -65,7 +74,7 @@ def test_matches_go_to_slicers_files_too(files, tmp_path):
 
 
 def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_embedded(files, tmp_path, capsys):
-    blob((30, 26, 20), 1).save(tmp_path / "other.nii.gz")
+    _smooth(1).save(tmp_path / "other.nii.gz")
     volumes = [load_volume(path) for path in (files / "scan.nii.gz", tmp_path / "other.nii.gz")]
     places = volumes[0].to_mm([[12, 9, 8], [20, 15, 12]])
     write_points(Points(["a", "b"], places, "RAS"), tmp_path / "p.csv")
@@ -76,9 +85,10 @@ def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_emb
     source, target = (
         Index.of(embed(v, backbone, precision="32", progress=False), weights=[0, 0.5, 1], average=True) for v in volumes
     )
-    expected = match(source, places, target)
+    expected = match(source, places, target, scans=tuple(volumes))
+    unweighted = match(source.embedding, places, target.embedding, scans=tuple(volumes))
     np.testing.assert_allclose(read_points(tmp_path / "out.csv").points_mm, expected.points_mm, atol=0.01)
-    assert not np.allclose(expected.points_mm, match(source.embedding, places, target.embedding).points_mm, atol=0.01)
+    assert not np.allclose(expected.points_mm, unweighted.points_mm, atol=0.01)
     assert main([*words, "--level_weights", "1", "1"]) == 2
     assert "one for each of the 3 levels" in capsys.readouterr().err
 
@@ -90,7 +100,7 @@ def test_each_scan_of_a_folder_of_several_series_has_a_flag(files, tmp_path, cap
     scan = load_volume(tmp_path / "two", series="1.2")
     write_points(Points(["a"], scan.to_mm([[12, 9, 8]]), "RAS"), tmp_path / "p.csv")
     two, out = str(tmp_path / "two"), tmp_path / "out.csv"
-    words = ["match", two, two, "--points", str(tmp_path / "p.csv"), "-o", str(out)]
+    words = ["match", two, two, "--alone", "--points", str(tmp_path / "p.csv"), "-o", str(out)]
     words += ["--weights", str(files / "tiny.safetensors"), "--precision", "32"]
     found = {}
     for target in ("1.1", "1.2"):
@@ -98,7 +108,7 @@ def test_each_scan_of_a_folder_of_several_series_has_a_flag(files, tmp_path, cap
         with out.open(newline="") as file:
             found[target] = next(csv.DictReader(file))
     np.testing.assert_allclose([float(found["1.2"][axis]) for axis in "xyz"], scan.to_mm([12, 9, 8]), atol=1.5)
-    assert [found[target]["mutual"] for target in ("1.1", "1.2")] == ["no", "yes"]
+    assert float(found["1.1"]["score"]) < 0.99 < float(found["1.2"]["score"])
     capsys.readouterr()
     assert main([*words, "--series", "1.2"]) == 2
     assert "1.1" in capsys.readouterr().err

@@ -12,9 +12,9 @@ from vox2vec.data.phantom import phantom
 from vox2vec.inference.embed import embed
 from vox2vec.inference.embedding import Embedding, packed
 from vox2vec.matching import index as index_module
-from vox2vec.matching.index import Index
 from vox2vec.matching.affine import by_others
 from vox2vec.matching.alone import AROUND, NEIGHBOURS, match_alone, outliers
+from vox2vec.matching.index import Index
 from vox2vec.recipe import Recipe
 from vox2vec.volume import Volume
 

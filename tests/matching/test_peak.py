@@ -10,7 +10,7 @@ from vox2vec.matching.peak import below_the_voxel
 def test_the_top_of_a_paraboloid_is_exact(top):
     places = np.moveaxis(np.indices((7, 6, 7)), 0, -1)
     values = -((places - top) ** 2).sum(axis=-1)
-    np.testing.assert_allclose((3, 3, 3) + below_the_voxel(values, (3, 3, 3)), top, atol=1e-9)
+    np.testing.assert_allclose(3 + below_the_voxel(values, (3, 3, 3)), top, atol=1e-9)
 
 
 def test_at_the_border_beside_what_is_unknown_and_on_a_plain_the_voxel_stays():

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from vox2vec.cli.arguments import (
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import Embedder
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.alone import match_alone
 from vox2vec.matching.index import Index, checked_weights
-from vox2vec.matching.landmarks import Matches, match
+from vox2vec.matching.landmarks import match
+from vox2vec.matching.matches import NO_COUNTERPART, Matches
 from vox2vec.reading.load import load_volume
 from vox2vec.reading.points import Points, read_points
 from vox2vec.volume import Volume
@@ -30,8 +33,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec match`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "match",
-        description="Find each point of a list, given in the source scan, in the target scan, by the vectors of their "
-        "voxels. World millimetres in RAS, or LPS where the file says so; the output is in the same.",
+        description="Find each point of a list, given in the source scan, in the target scan: by a field of matches of "
+        "the two scans' voxels, then by what their intensities say nearby. World millimetres in RAS, or LPS where the "
+        "file says so; the output is in the same.",
     )
     add_scan(parser, "source", help="the scan that the points lie in")
     add_scan(parser, "target", series="--target_series", help="the scan to find them in")
@@ -55,6 +59,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="of the pyramid's levels, finest first (default: all 1); "
         "vox2vec.matching.level_weights learns them without labels",
     )
+    parser.add_argument(
+        "--alone", action="store_true", help="each point by its own vector, whatever the points around it say"
+    )
     add_weights(parser)
     add_device(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")
@@ -73,7 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
     embeddings = embedder(source), embedder(target)
     here, there = (Index.of(embedding, weights=weights, average=True) for embedding in embeddings)
-    found = match(here, points.points_mm, there, mutual_mm=arguments.mutual)
+    matching = match_alone if arguments.alone else partial(match, scans=(source, target))
+    found = matching(here, points.points_mm, there, mutual_mm=arguments.mutual)
     found.save(arguments.output, names=points.names, system=points.system)
     _tell(found, points, arguments.output)
     if arguments.figure is not None:
@@ -95,7 +103,8 @@ def _tell(found: Matches, points: Points, output: Path) -> None:
     )
     for name, status, matched in zip(points.names, found.status, found.found, strict=True):
         if not matched:
-            print(f"  {name}: {status} of the source; is the list in {points.system}?")
+            asked = " in the target" if status == NO_COUNTERPART else f" of the source; is the list in {points.system}?"
+            print(f"  {name}: {status}{asked}")
 
 
 def _drawn(

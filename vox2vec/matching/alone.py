@@ -72,9 +72,9 @@ def match_alone(
 
 
 def outliers(points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]) -> Bool[np.ndarray, " v"]:
-    """Matches far from where the affine map of the `NEIGHBOURS` nearest others puts them: at least 10 mm, and three times the median.
+    """Matches far from where the affine map of the `NEIGHBOURS` nearest others puts them.
 
-    With at most `NEIGHBOURS` matches none is.
+    Far is at least 10 mm, and three times the median. With at most `NEIGHBOURS` matches none is.
     """
     if len(points_mm) <= NEIGHBOURS:
         return np.zeros(len(points_mm), bool)

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from vox2vec.inference.embedding import Embedding
 from vox2vec.matching.affine import Fits, agreeing, by_others, robust_affines
 from vox2vec.matching.index import Index
-from vox2vec.matching.mutual import both_compared, mutual_pairs
+from vox2vec.matching.mutual import both_compared, mutual_pairs, pitch_of
 
 NEIGHBOURS = 32
 """Pairs that the affine map around a point is fitted to."""
@@ -21,6 +21,9 @@ LATTICE_MM = 20.0
 
 SEARCH_MM = 6.0
 """Lattice of the places that a vector is compared with first, before the voxels around the best of them."""
+
+LEAST_POINTS = 200
+"""Of a lattice, in a body of any size."""
 
 LEAST_PAIRS = 8
 """With fewer pairs that agree there is no field."""
@@ -69,7 +72,12 @@ class Field:
 
     @classmethod
     def between(
-        cls, source: Embedding | Index, target: Embedding | Index, *, lattice_mm: float = LATTICE_MM, search_mm: float = SEARCH_MM
+        cls,
+        source: Embedding | Index,
+        target: Embedding | Index,
+        *,
+        lattice_mm: float = LATTICE_MM,
+        search_mm: float = SEARCH_MM,
     ) -> "Field":
         """Match a lattice of each scan's body in the other, there and back, and keep what holds together.
 
@@ -78,7 +86,7 @@ class Field:
 
         Args:
             source, target: embeddings are averaged over neighbouring cells first; an `Index` should be made so.
-            lattice_mm: from one matched point to the next.
+            lattice_mm: from one matched point to the next; less in a small scan, which has `LEAST_POINTS` all the same.
             search_mm: lattice of the places that are looked at first, before the voxels around the best of them.
 
         Raises:
@@ -89,6 +97,7 @@ class Field:
         both_compared(source, target)
         if lattice_mm <= 0 or search_mm <= 0:
             raise ValueError(f"lattice_mm and search_mm must be positive, got {lattice_mm} and {search_mm}")
+        lattice_mm = min(pitch_of(one, lattice_mm, least=LEAST_POINTS) for one in (source, target))
         here, there = mutual_pairs(source, target, lattice_mm=lattice_mm, search_mm=search_mm)
         boxes = (_box_of(one.embedding) for one in (source, target))
         return cls.of_pairs(here, there, lattice_mm, *boxes)

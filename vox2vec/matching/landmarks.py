@@ -35,8 +35,8 @@ def match(
     """Find points (v, 3) of the source, in RAS+ millimetres, in the target.
 
     The field between the scans puts them where matches all around say; where the scans themselves are given, each
-    place moves to where their intensities correlate best nearby. A point's own vector is looked for both ways by itself,
-    and tells on the match: `back_mm`, `mutual` and `outlier`. Any number of points costs little more than one. Where no
+    place moves to where their intensities correlate best nearby. A point's own vector is looked for as well, there and
+    back, and tells on the match: `back_mm`, `mutual` and `outlier`. Many points cost little more than one. Where no
     field can be made, which is logged, points are found by `match_alone`.
 
     Args:

@@ -90,7 +90,8 @@ def correlations(patches: Float[Tensor, "n a a a"], regions: Float[Tensor, "n b 
     regions = regions - regions.nanmean(dim=(1, 2, 3), keepdim=True).nan_to_num()
     regions = regions.masked_fill(missing, 0)
     shape = regions.shape[1:]
-    spectra = torch.fft.rfftn(regions, dim=(1, 2, 3)) * torch.fft.rfftn(patches.nan_to_num(), s=shape, dim=(1, 2, 3)).conj()
+    of_patches = torch.fft.rfftn(patches.nan_to_num(), s=shape, dim=(1, 2, 3)).conj()
+    spectra = torch.fft.rfftn(regions, dim=(1, 2, 3)) * of_patches
     count = regions.shape[1] - patches.shape[1] + 1
     products = torch.fft.irfftn(spectra, s=shape, dim=(1, 2, 3))[:, :count, :count, :count]
     mean, square, unseen = (

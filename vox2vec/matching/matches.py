@@ -68,9 +68,7 @@ class Matches:
         write_points(Points(names, self.points_mm, system), path, columns=told)
 
 
-def status_of(
-    embedding: Embedding, points_mm: Float64[np.ndarray, "v 3"], known: Bool[np.ndarray, " v"]
-) -> list[str]:
+def status_of(embedding: Embedding, points_mm: Float64[np.ndarray, "v 3"], known: Bool[np.ndarray, " v"]) -> list[str]:
     """Of points (v, 3) of the source: matched where they are `known`, else what is wrong with them."""
     voxels = np.floor(embedding.grid.to_voxels(points_mm) + 0.5)
     inside = np.asarray(((voxels >= 0) & (voxels < embedding.shape)).all(axis=1))

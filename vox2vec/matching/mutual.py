@@ -12,6 +12,7 @@ from vox2vec.matching.index import Index
 
 _MUTUAL_MM = 8.0  # there and back ends within this distance
 _CANDIDATES = 8  # places of the lattice around which every voxel is looked at
+_LEAST_PLACES = 20_000  # that are looked at; all voxels of a scan that has no more
 _PRODUCTS = 2**25  # similarities held at a time, 128 MiB
 _GATHERED = 2**24  # numbers of the voxels around the best places, 64 MiB
 
@@ -44,6 +45,12 @@ def both_compared(source: Index, target: Index) -> None:
         raise ValueError("both or neither must be averaged; make both indices with average=True")
 
 
+def pitch_of(index: Index, every_mm: float, *, least: int) -> float:
+    """Of a lattice in the body: as asked, but closer where that would be fewer than `least` points."""
+    volume_mm3 = float(index.may_be_found.sum()) * float(np.prod(index.embedding.grid.spacing_mm))
+    return min(every_mm, float((volume_mm3 / least) ** (1 / 3)))
+
+
 def lattice_of(index: Index, every_mm: float) -> Int64[np.ndarray, "n 3"]:
     """Voxels of the body, every so many millimetres; all of them where that is less than a voxel."""
     steps = [max(1, round(every_mm / s)) for s in index.embedding.grid.spacing_mm]
@@ -60,7 +67,7 @@ def unit_vectors(index: Index, voxels: Any) -> Float[Tensor, "n d"]:
 
 
 class Places:
-    """A scan's vectors on a lattice of its body, and the voxels around each: a fast search, if not an exact one.
+    """A scan's vectors on a lattice of its body, and the voxels around each: a fast search, exact in small scans only.
 
     Attributes:
         index: of the scan.
@@ -69,6 +76,7 @@ class Places:
 
     def __init__(self, index: Index, every_mm: float) -> None:
         self.index = index
+        every_mm = pitch_of(index, every_mm, least=_LEAST_PLACES)
         self._lattice = torch.from_numpy(lattice_of(index, every_mm))
         self.lattice_mm = index.embedding.grid.to_mm(self._lattice.numpy())
         self._vectors = unit_vectors(index, self._lattice.numpy())
