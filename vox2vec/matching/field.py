@@ -29,7 +29,8 @@ LEAST_PAIRS = 8
 """With fewer pairs that agree there is no field."""
 
 _WITHIN_MM = 40.0  # of one similarity transform, what may be right between two patients
-_FAR_MM = 60.0  # from the affine map of all
+_WITHIN = 0.15  # of the pairs' extent at most: in a small scan 40 mm would be right by chance
+_FAR = 1.5  # times as far from the affine map of all
 _ROUNDS = 6  # in which pairs are held against their neighbours'
 _OFF_MM, _OFF_MEDIANS = 6.0, 2.0  # farther from its neighbours' map, and so many times the median, a pair is wrong
 _UNSEEN = 0.5  # of the scatter's square: what an affine map of the neighbours does not see of the anatomy
@@ -116,13 +117,15 @@ class Field:
         Raises:
             NoField: too few agree.
         """
-        kept = agreeing(source_mm, target_mm, within_mm=_WITHIN_MM)
+        _enough(np.ones(len(source_mm), bool), len(source_mm))
+        within_mm = min(_WITHIN_MM, _WITHIN * float(np.ptp(source_mm, axis=0).max()))
+        kept = agreeing(source_mm, target_mm, within_mm=within_mm)
         _enough(kept, len(source_mm))
         centre = source_mm[kept].mean(axis=0)
         overall = robust_affines(source_mm[None, kept], target_mm[None, kept], centre[None], stiffness=1.0)
         linear = overall.linear[0]
         off = np.linalg.norm((source_mm - centre) @ linear.T + overall.at[0] - target_mm, axis=1)
-        here, there = source_mm[off <= _FAR_MM], target_mm[off <= _FAR_MM]
+        here, there = source_mm[off <= _FAR * within_mm], target_mm[off <= _FAR * within_mm]
         for _ in range(_ROUNDS):
             off = np.linalg.norm(by_others(here, there, min(NEIGHBOURS, len(here) - 1), prior=linear) - there, axis=1)
             right = off <= max(_OFF_MM, _OFF_MEDIANS * float(np.median(off)))
