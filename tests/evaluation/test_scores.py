@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from tests.data.scans import RECIPE, Made, body, labels_for
+from tests.inference.whole import class_probabilities
 from vox2vec.data.cache import Cache
 from vox2vec.evaluation.scores import scores_of
 from vox2vec.geometry import Box
-from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fpn import FPN3d
 from vox2vec.training.heads import fresh_heads

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tests.inference.scans import tiny_backbone
+from tests.inference.whole import class_probabilities
 from vox2vec.data.phantom import phantom
-from vox2vec.inference.segmentation import class_probabilities, labels_of, probability_slabs, segment
+from vox2vec.inference.segmentation import labels_of, probability_slabs, segment
 from vox2vec.inference.windows import Windows, upsampled
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fingerprint import fingerprint

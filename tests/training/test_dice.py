@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tests.data.scans import Made
+from tests.inference.whole import class_probabilities
 from vox2vec.data.cache import Cache
 from vox2vec.geometry import Box
-from vox2vec.inference.segmentation import class_probabilities
 from vox2vec.metrics.overlap import dice
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.recipe import Recipe

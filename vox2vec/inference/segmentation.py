@@ -77,23 +77,6 @@ def probability_slabs(
     yield from finished(body.shape[2])
 
 
-def class_probabilities(
-    image_hu: Shaped[np.ndarray, "x y z"],
-    body: Bool[np.ndarray, "x y z"],
-    backbone: FPN3d,
-    heads: Sequence[nn.Module],
-    *,
-    overlap: float = 0.5,
-) -> list[Float32[np.ndarray, "_ x y z"]]:
-    """All slabs of `probability_slabs` in one array a head."""
-    whole: list[np.ndarray] = []
-    for place, parts in probability_slabs(image_hu, body, backbone, heads, overlap=overlap):
-        whole = whole or [np.zeros((len(part), *image_hu.shape), np.float32) for part in parts]
-        for classes, part in zip(whole, parts, strict=True):
-            classes[..., place] = part
-    return whole
-
-
 def labels_of(probabilities: Float32[np.ndarray, "c x y z"], numbers: Sequence[int]) -> Integer[np.ndarray, "x y z"]:
     """The number of the likeliest class where its probability is at least 0.5, else 0."""
     likeliest = probabilities.argmax(axis=0)
