@@ -44,7 +44,7 @@ def test_beyond_the_lattice_points_move_as_its_border_does():
 
 
 def test_other_files_and_other_shapes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="saved as .nii or .nii.gz, got field.txt"):
+    with pytest.raises(ValueError, match=r"saved as \.nii or \.nii\.gz, got field\.txt"):
         _bent().save(tmp_path / "field.txt")
     with pytest.raises(ValueError, match="one point is"):
         _bent().at([1.0, 2, 3])

@@ -13,7 +13,8 @@ from vox2vec.volume import Volume
 
 _SQUARE_MM = 30.0
 _LINE_MM = 12.0  # from line to line of the grid
-_LUNG_BELOW_HU = -400.0
+_AIR_HU, _LUNG_BELOW_HU = -970.0, -400.0
+_LUNG_SHARE = 0.3  # of what is no air: then the lung's window is taken
 
 
 def registration_figures(
@@ -29,7 +30,8 @@ def registration_figures(
     scan = upright(fixed)
     other, still = moved.onto(scan), moving.onto(scan, fill=-1024)
     point = middle_of_body(scan)
-    window = LUNG_HU if np.median(scan.image[scan.image > -950]) < _LUNG_BELOW_HU else SOFT_TISSUE_HU
+    inside = scan.image[scan.image > _AIR_HU]
+    window = LUNG_HU if np.mean(inside < _LUNG_BELOW_HU) > _LUNG_SHARE else SOFT_TISSUE_HU
     title = "Where the two differ they are coloured: fixed orange, moving blue"
     colours = [_both(scan.image, one.image, window) for one in (still, other)]
     pair = _drawn(scan, point, title, [("before", colours[0]), ("after", colours[1])])

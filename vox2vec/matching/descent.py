@@ -50,7 +50,7 @@ def descended(
 
     The sum over voxels of `rho(F(x) - M(x + u(x)))`, F and M the images' local contrast and rho Cauchy's function, plus
     `smoothness` times the sum of squared differences between neighbouring nodes of the rest. A step solves the normal
-    equations of both terms, the images' gradients averaged; voxels that come from beyond the moving image weigh nothing.
+    equations of both terms, the images' gradients averaged; voxels from beyond the moving image weigh nothing.
 
     Args:
         rest_mm: displacement of the nodes beyond `straight_mm`, an affine one that costs nothing.

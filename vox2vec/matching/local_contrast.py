@@ -1,6 +1,5 @@
 """Intensities relative to what is around them: what local correlation compares, as an image of its own."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
