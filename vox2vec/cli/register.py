@@ -16,9 +16,7 @@ from vox2vec.reading.points import read_points
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """The arguments of `vox2vec register`."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "register",
-        description="Find where every point of a fixed scan lies in a moving one, without folds, and write the moving "
-        "scan on the fixed one's grid.",
+        "register", description="Find where each point of a fixed scan lies in a moving one, densely and without folds."
     )
     shared.add_scan(parser, "fixed", help="the scan whose grid and points are kept")
     shared.add_scan(parser, "moving", series="--moving_series", help="the scan that is laid onto it")
@@ -62,7 +60,7 @@ def _draw(found: Registration, folder: Path) -> None:
 
 
 def _checked(arguments: argparse.Namespace) -> dict[str, Path]:
-    read = [arguments.fixed, arguments.moving, arguments.labels, arguments.points, arguments.weights]
+    read = [getattr(arguments, name) for name in ("fixed", "moving", "labels", "points", "weights")]
     stem = str(arguments.output).removesuffix(".gz").removesuffix(".nii")
     every = {"output": arguments.output, "labels": Path(f"{stem}_labels.nii.gz"), "points": Path(f"{stem}_points.csv")}
     asked = {k: v for k, v in {**every, "field": arguments.field}.items() if getattr(arguments, k) is not None}
