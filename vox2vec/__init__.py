@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vox2vec.matching.index import Index
     from vox2vec.matching.landmarks import match
     from vox2vec.matching.matches import Matches
+    from vox2vec.matching.registration import Registration, register
     from vox2vec.nn.checkpoint import save_backbone
     from vox2vec.nn.fpn import FPN3d
     from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_small, vox2vec_vicreg
@@ -32,6 +33,7 @@ __all__ = [
     "Index",
     "Matches",
     "Recipe",
+    "Registration",
     "Volume",
     "embed",
     "evaluate",
@@ -39,6 +41,7 @@ __all__ = [
     "load_volume",
     "match",
     "prepare",
+    "register",
     "save_backbone",
     "segment_by_examples",
     "vox2vec_contrastive",
@@ -54,6 +57,7 @@ _FILES = {  # of the doors: each is loaded when it is first asked for, so that `
     "vox2vec.matching.index": ("Index",),
     "vox2vec.matching.landmarks": ("match",),
     "vox2vec.matching.matches": ("Matches",),
+    "vox2vec.matching.registration": ("Registration", "register"),
     "vox2vec.nn.checkpoint": ("save_backbone",),
     "vox2vec.nn.fpn": ("FPN3d",),
     "vox2vec.nn.pretrained": ("load_backbone", "vox2vec_contrastive", "vox2vec_small", "vox2vec_vicreg"),
