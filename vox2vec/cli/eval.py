@@ -13,6 +13,7 @@ from vox2vec.cli.arguments import add_cache, add_device, add_labelled, add_weigh
 from vox2vec.cli.config import add_config_argument, keep_config
 from vox2vec.data.cache import Cache
 from vox2vec.data.splits import FOLDS
+from vox2vec.evaluation.atlas_fold import Carrying
 from vox2vec.evaluation.evaluate import Setup, evaluate_all
 from vox2vec.evaluation.fold import Protocol
 from vox2vec.evaluation.nearest_fold import Neighbours
@@ -43,7 +44,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--setup",
         choices=get_args(Setup),
         required=True,
-        help="knn: without training, each voxel asks the most similar voxels of the labelled CTs",
+        help="without training, knn: each voxel asks the most similar voxels of the labelled CTs; atlas: their "
+        "structures are carried by a field between the CTs",
     )
     add_weights(
         parser,
@@ -77,7 +79,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         choices=("linear", "nonlinear"),
         help="(default: both for probing; linear where the backbone learns, published)",
     )
-    published, voting = Protocol(), Neighbours()
+    published, voting, carrying = Protocol(), Neighbours(), Carrying()
     data.add_argument("--epochs", metavar="N", type=int, default=published.epochs, help="(default: 150, published)")
     data.add_argument(
         "--num_batches_per_epoch",
@@ -121,10 +123,19 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     data.add_argument(
         "--seed", type=int, default=0, help="of heads, patches, random weights, --train_size (default: 0)"
     )
-    knn = parser.add_argument_group("knn")
-    knn.add_argument("--neighbours", metavar="N", type=int, default=voting.neighbours, help="that vote (default: 20)")
+    knn = parser.add_argument_group("knn and atlas")
     knn.add_argument(
-        "--temperature", type=float, default=voting.temperature, help="of the cosine similarities (default: 0.05)"
+        "--neighbours", metavar="N", type=int, default=voting.neighbours, help="that vote, of knn (default: 20)"
+    )
+    knn.add_argument(
+        "--near",
+        metavar="MM",
+        type=float,
+        default=carrying.near_mm,
+        help="from the field's place to the voxels that vote, of atlas (default: 6)",
+    )
+    knn.add_argument(
+        "--temperature", type=float, help="of the cosine similarities (default: 0.05 for knn, 0.1 for atlas)"
     )
     knn.add_argument(
         "--smoothing",
@@ -176,8 +187,9 @@ def _check(arguments: argparse.Namespace) -> None:
     for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0, "smoothing": 0}.items():
         if getattr(arguments, name) < low:
             raise ValueError(f"--{name} must be at least {low}, got {getattr(arguments, name)}")
-    if arguments.temperature <= 0:
-        raise ValueError(f"--temperature must be above 0, got {arguments.temperature}")
+    for name in ("temperature", "near"):
+        if (value := getattr(arguments, name)) is not None and value <= 0:
+            raise ValueError(f"--{name} must be above 0, got {value}")
 
 
 def _backbone(arguments: argparse.Namespace) -> FPN3d:
@@ -210,7 +222,7 @@ def _options(arguments: argparse.Namespace, backbone: FPN3d) -> dict[str, Any]:
     same = ("setup", "split", "train_size", "num_workers")
     return {
         "cache": Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table),
-        "protocol": _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments),
+        "protocol": (_untrained if arguments.setup in ("knn", "atlas") else _protocol)(arguments),
         "weights": arguments.weights or "fresh",
         "splits": arguments.splits_file,
         "num_val": arguments.num_val_scans,
@@ -233,13 +245,16 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
     )
 
 
-def _neighbours(arguments: argparse.Namespace) -> Neighbours:
-    return Neighbours(
-        neighbours=arguments.neighbours,
-        temperature=arguments.temperature,
-        smoothing_mm=arguments.smoothing,
-        seed=arguments.seed,
-        fresh=arguments.weights == "random",
-        precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
-        device={"gpu": "cuda"}.get(arguments.device, arguments.device),
-    )
+def _untrained(arguments: argparse.Namespace) -> Neighbours | Carrying:
+    same: dict[str, Any] = {
+        "smoothing_mm": arguments.smoothing,
+        "seed": arguments.seed,
+        "fresh": arguments.weights == "random",
+        "precision": {None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
+        "device": {"gpu": "cuda"}.get(arguments.device, arguments.device),
+    }
+    if arguments.temperature is not None:
+        same["temperature"] = arguments.temperature
+    if arguments.setup == "knn":
+        return Neighbours(neighbours=arguments.neighbours, **same)
+    return Carrying(near_mm=arguments.near, **same)

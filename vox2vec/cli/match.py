@@ -16,6 +16,7 @@ from vox2vec.cli.arguments import (
     checked_folder,
     checked_output,
 )
+from vox2vec.evaluation.lesions import Tracked
 from vox2vec.figures.matching import match_figure
 from vox2vec.inference.embed import Embedder
 from vox2vec.inference.embedding import Embedding
@@ -55,6 +56,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="of the pyramid's levels, finest first (default: all 1); "
         "vox2vec.matching.level_weights learns them without labels",
     )
+    parser.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="where the points truly lie in the target, by name, in a list as --points; with a column radius (mm) for "
+        "lesions: tells the share within 10 mm and within min(radius, 10 mm)",
+    )
     add_weights(parser)
     add_device(parser)
     parser.add_argument("--figure", metavar="DIR", type=Path, help="draw the first matches there, a picture each")
@@ -66,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Embed both scans, match, write, and draw if asked."""
     _check(arguments)
     points = read_points(arguments.points, system=arguments.system)
+    truth = None if arguments.truth is None else read_points(arguments.truth, system=arguments.system)
     backbone = backbone_of(arguments.weights)
     weights = checked_weights(arguments.level_weights, backbone.num_scales)
     source = load_volume(arguments.source, series=arguments.series)
@@ -76,13 +84,15 @@ def run(arguments: argparse.Namespace) -> None:
     found = match(here, points.points_mm, there, mutual_mm=arguments.mutual)
     found.save(arguments.output, names=points.names, system=points.system)
     _tell(found, points, arguments.output)
+    if truth is not None:
+        print(Tracked.of(points.names, found.points_mm, truth))
     if arguments.figure is not None:
         for path in _drawn(arguments, (source, target), embeddings, points, found):
             print(path)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    read = [arguments.source, arguments.target, arguments.points, arguments.weights]
+    read = [arguments.source, arguments.target, arguments.points, arguments.truth, arguments.weights]
     checked_output(arguments.output, suffixes=[".csv", ".fcsv", ".json"], inputs=read)
     if arguments.figure is not None:
         checked_folder(arguments.figure)

@@ -35,7 +35,7 @@ class Atlas:
     """
 
     index: Index
-    classes: Int64[Tensor, "x y z"]
+    classes: Integer[Tensor, "x y z"]
     label_names: Mapping[int, str]
     field: Field
 
@@ -54,7 +54,7 @@ class Atlas:
         """
         if labels.shape != index.embedding.shape:
             raise ValueError(f"labels must be on the prepared grid, {index.embedding.shape}, got {labels.shape}")
-        classes = torch.zeros(labels.shape, dtype=torch.long)
+        classes = torch.zeros(labels.shape, dtype=torch.int16)
         for i, number in enumerate(label_names):
             classes[torch.from_numpy(labels == number)] = i + 1
         return cls(index, classes, dict(label_names), Field.between(scan, index))
@@ -62,8 +62,8 @@ class Atlas:
 
 def labels_by_atlases(scan: Index, atlases: Sequence[Atlas], **options: float) -> Integer[np.ndarray, "x y z"]:
     """The number of the structure with the most votes on the prepared grid, 0 for none; options of `carried_votes`."""
-    votes = carried_votes(scan, atlases, **options)
-    return labels_of_votes(votes, scan.embedding.shape, list(atlases[0].label_names))
+    slabs = carried_votes(scan, atlases, **options)
+    return labels_of_votes(slabs, scan.embedding.shape, list(atlases[0].label_names))
 
 
 def carried_votes(
@@ -86,8 +86,8 @@ def carried_votes(
         smoothing_mm: standard deviation of a Gaussian that the shares are averaged by; 0: none.
 
     Raises:
-        ValueError: no atlases, ones that name other structures or were embedded by other weights, or a number out of
-            range.
+        ValueError: no atlases, ones that name other structures, hold none of them or were embedded by other weights, or
+            a number out of range.
 
     Source: Coupe et al., "Patch-based segmentation using expert priors", 2011, with vectors for patches, around the
     place of a field.
@@ -98,6 +98,9 @@ def carried_votes(
         both_compared(scan, atlas.index)
         if atlas.label_names != atlases[0].label_names:
             raise ValueError("labelled scans must name the same structures")
+    names = atlases[0].label_names
+    if not any(bool(atlas.classes.any()) for atlas in atlases):
+        raise ValueError(f"none of the structures stands in the labels: {', '.join(names.values())}")
     if temperature <= 0 or near_mm <= 0 or smoothing_mm < 0:
         raise ValueError(
             f"temperature and near_mm must be above 0 and smoothing_mm not below, got {temperature}, {near_mm} and "
@@ -173,7 +176,7 @@ class _Asked:
         off = torch.cdist(places * self._spacing, asked * self._spacing) / self._near_mm
         said = ((vectors @ theirs.transpose(1, 2) - 1) / temperature - off.square() / 2).exp()
         said = said.masked_fill(~answers[:, None], 0)
-        return said @ F.one_hot(self._atlas.classes[shown.unbind(dim=-1)], num_classes).float()
+        return said @ F.one_hot(self._atlas.classes[shown.unbind(dim=-1)].long(), num_classes).float()
 
     @staticmethod
     def _centres(places: Float[Tensor, "b k 3"]) -> Int64[Tensor, "b 3"]:
