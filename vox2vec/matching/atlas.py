@@ -18,7 +18,7 @@ from vox2vec.matching.neighbours import labels_of_votes, smoothed
 
 _BLOCK_MM = 12.0  # voxels that ask together; the field is evaluated at the blocks' corners, and linear between
 _LATTICE_MM = 3.0  # of the voxels that are asked, where voxels are smaller
-_SPREADS = 2.0  # of a Gaussian, from a block's centre to its farthest place that is asked, beside half a block
+_BLOCKS, _SPREADS = 0.75, 1.5  # and of the Gaussian around a place, from a block's centre to the farthest asked
 _GATHERED = 2**24  # numbers of vectors held at a time, 64 MiB
 _SLAB_BLOCKS = 8  # along x, that are voted on together
 
@@ -120,19 +120,21 @@ class _Blocks:
         spacing = scan.embedding.grid.spacing_mm
         self.size = torch.tensor([max(1, round(_BLOCK_MM / s)) for s in spacing])
         steps = [torch.arange(int(n)) for n in self.size]
-        self.within = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).reshape(-1, 3)
-        self.last = torch.tensor(scan.embedding.shape) - 1
+        self._within = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).reshape(-1, 3)
+        self._last = torch.tensor(scan.embedding.shape) - 1
         asks = scan.may_be_found[None].float()
         size = self.size.tolist()
         self.first = F.max_pool3d(asks, size, size, ceil_mode=True)[0].nonzero() * self.size
         corners = torch.tensor(list(product((0, 1), repeat=3)))
         self._corners = corners
-        share = ((self.within + 0.5) / self.size)[:, None]  # of the way from the lower corner to the upper
+        share = ((self._within + 0.5) / self.size)[:, None]  # of the way from the lower corner to the upper
         self._shares = torch.where(corners > 0, share, 1 - share).prod(dim=-1)
 
-    def voxels(self, first: Int64[Tensor, "b 3"]) -> Int64[Tensor, "b k 3"]:
-        """Of blocks by their first voxels; beyond the grid's end its last ones, again."""
-        return (first[:, None] + self.within).minimum(self.last)
+    def voxels(self, some: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, "b k 3"], Bool[Tensor, "b k"]]:
+        """Of some blocks, those beyond the grid's end replaced by its last ones, and which ask."""
+        voxels = self.first[some, None] + self._within
+        shown = voxels.minimum(self._last)
+        return shown, (shown == voxels).all(dim=-1) & self.scan.may_be_found[shown.unbind(dim=-1)]
 
     def places(self, field: Field, target: Index) -> Float[Tensor, "b k 3"]:
         """Where the voxels of all blocks lie, in fractional voxels of a field's target."""
@@ -153,15 +155,17 @@ class _Asked:
         self._spacing = torch.tensor(atlas.index.embedding.grid.spacing_mm).float()
         self._last = torch.tensor(atlas.index.embedding.shape) - 1
         steps = (_LATTICE_MM / self._spacing).round().clamp(min=1).long()
-        counts = ((_BLOCK_MM / 2 + _SPREADS * near_mm) / (steps * self._spacing)).round().long()
+        reach_mm = _BLOCKS * _BLOCK_MM + _SPREADS * near_mm
+        counts = (reach_mm / (steps * self._spacing)).long()
         reach = [step * torch.arange(-int(n), int(n) + 1) for n, step in zip(counts, steps, strict=True)]
-        self.around = torch.stack(torch.meshgrid(*reach, indexing="ij"), dim=-1).reshape(-1, 3)
+        around = torch.stack(torch.meshgrid(*reach, indexing="ij"), dim=-1).reshape(-1, 3)
+        self.around = around[(around * self._spacing).norm(dim=1) <= reach_mm]
         size = (2 * counts * steps + 1).tolist()
         near = torch.from_numpy(maximum_filter((atlas.classes > 0).numpy().astype(np.uint8), size))
         centres = self._centres(self.places)
-        inside = ((centres >= 0) & (centres <= self._last)).all(dim=1)
-        centres = centres.clamp(min=0).minimum(self._last)
-        self.sees_structures: Bool[Tensor, " b"] = inside & (near[tuple(centres.T)] > 0)
+        within = centres.clamp(min=0).minimum(self._last)
+        reached = ((centres - within).abs() <= counts * steps).all(dim=1)
+        self.sees_structures: Bool[Tensor, " b"] = reached & (near[tuple(within.T)] > 0)
 
     def votes(
         self, some: Int64[Tensor, " b"], vectors: Float[Tensor, "b k d"], temperature: float, num_classes: int
@@ -196,11 +200,10 @@ def _slabs(
         votes = torch.zeros(num_classes, stop - start, y, z)
         here = worth_asking & (blocks.first[:, 0] >= start) & (blocks.first[:, 0] < stop)
         for some in here.nonzero()[:, 0].split(rows):
-            voxels = blocks.voxels(blocks.first[some])
+            voxels, asks = blocks.voxels(some)
             vectors = unit_vectors(scan, voxels.reshape(-1, 3).numpy()).unflatten(0, voxels.shape[:2])
             said = sum(one.votes(some, vectors, temperature, num_classes) for one in asked)
             said = said / said.sum(dim=-1, keepdim=True).clamp(min=1e-30)
-            i, j, k = voxels.unbind(dim=-1)
-            asks = scan.may_be_found[i, j, k]
-            votes[:, i[asks] - start, j[asks], k[asks]] = said[asks].T
+            i, j, k = voxels[asks].T
+            votes[:, i - start, j, k] = said[asks].T
         yield slice(start, stop), votes.numpy()
