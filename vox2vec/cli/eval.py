@@ -135,14 +135,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="from the field's place to the voxels that vote, of atlas (default: 6)",
     )
     knn.add_argument(
-        "--temperature", type=float, help="of the cosine similarities (default: 0.05 for knn, 0.1 for atlas)"
+        "--temperature", type=float, default=voting.temperature, help="of the cosine similarities (default: 0.05)"
     )
     knn.add_argument(
         "--smoothing",
         metavar="MM",
         type=float,
-        default=voting.smoothing_mm,
-        help="Gaussian that votes are averaged by (default: 3; 0: none)",
+        help="Gaussian that votes are averaged by (default: 3 for knn, 0 for atlas: none)",
     )
     machine = parser.add_argument_group("machine")
     add_device(machine, training=True)
@@ -185,11 +184,11 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1, "neighbours": 1}
     for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0, "smoothing": 0}.items():
-        if getattr(arguments, name) < low:
-            raise ValueError(f"--{name} must be at least {low}, got {getattr(arguments, name)}")
+        if (value := getattr(arguments, name)) is not None and value < low:
+            raise ValueError(f"--{name} must be at least {low}, got {value}")
     for name in ("temperature", "near"):
-        if (value := getattr(arguments, name)) is not None and value <= 0:
-            raise ValueError(f"--{name} must be above 0, got {value}")
+        if getattr(arguments, name) <= 0:
+            raise ValueError(f"--{name} must be above 0, got {getattr(arguments, name)}")
 
 
 def _backbone(arguments: argparse.Namespace) -> FPN3d:
@@ -247,14 +246,14 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
 
 def _untrained(arguments: argparse.Namespace) -> Neighbours | Carrying:
     same: dict[str, Any] = {
-        "smoothing_mm": arguments.smoothing,
+        "temperature": arguments.temperature,
         "seed": arguments.seed,
         "fresh": arguments.weights == "random",
         "precision": {None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
         "device": {"gpu": "cuda"}.get(arguments.device, arguments.device),
     }
-    if arguments.temperature is not None:
-        same["temperature"] = arguments.temperature
+    if arguments.smoothing is not None:
+        same["smoothing_mm"] = arguments.smoothing
     if arguments.setup == "knn":
         return Neighbours(neighbours=arguments.neighbours, **same)
     return Carrying(near_mm=arguments.near, **same)

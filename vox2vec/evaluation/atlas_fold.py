@@ -29,9 +29,9 @@ class Carrying:
         fresh: the backbone has random weights, and first measures its batch norms' statistics on the labelled CTs.
     """
 
-    temperature: float = 0.1
+    temperature: float = 0.05
     near_mm: float = 6.0
-    smoothing_mm: float = 3.0
+    smoothing_mm: float = 0.0
     seed: int = 0
     fresh: bool = False
     precision: Precision = "auto"

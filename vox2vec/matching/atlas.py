@@ -70,9 +70,9 @@ def carried_votes(
     scan: Index,
     atlases: Sequence[Atlas],
     *,
-    temperature: float = 0.1,
+    temperature: float = 0.05,
     near_mm: float = 6.0,
-    smoothing_mm: float = 3.0,
+    smoothing_mm: float = 0.0,
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "c _ y z"]]]:
     """The share of votes of none and of each structure, slab by slab along x; 0 where no voxel asks or none answers.
 

@@ -70,10 +70,10 @@ def segment_by_examples(
 
 def labels_by_examples(
     scan: Index,
-    examples: Iterable[tuple[Index, Shaped[np.ndarray, "x y z"]]],
+    examples: Iterable[tuple[Index, Shaped[np.ndarray, "_ _ _"]]],
     names: Mapping[int, str],
     **options: float,
-) -> Integer[np.ndarray, "x y z"]:
+) -> Integer[np.ndarray, "_ _ _"]:
     """The number of the likeliest structure on the prepared grid, 0 for none.
 
     Each example that a field leads to is asked around the place where the field puts a voxel (`carried_votes`). Where
