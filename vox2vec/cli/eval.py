@@ -132,7 +132,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="MM",
         type=float,
         default=carrying.near_mm,
-        help="from the field's place to the voxels that vote, of atlas (default: 6)",
+        help="from the field's place to the voxels that vote, of atlas (default: 4)",
     )
     knn.add_argument(
         "--temperature", type=float, default=voting.temperature, help="of the cosine similarities (default: 0.05)"

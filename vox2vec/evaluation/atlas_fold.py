@@ -30,7 +30,7 @@ class Carrying:
     """
 
     temperature: float = 0.05
-    near_mm: float = 6.0
+    near_mm: float = 4.0
     smoothing_mm: float = 0.0
     seed: int = 0
     fresh: bool = False

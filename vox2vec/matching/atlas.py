@@ -71,7 +71,7 @@ def carried_votes(
     atlases: Sequence[Atlas],
     *,
     temperature: float = 0.05,
-    near_mm: float = 6.0,
+    near_mm: float = 4.0,
     smoothing_mm: float = 0.0,
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "c _ y z"]]]:
     """The share of votes of none and of each structure, slab by slab along x; 0 where no voxel asks or none answers.
