@@ -234,7 +234,7 @@ def test_a_folder_with_names_is_evaluated(places, tmp_path):
 
 
 def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys):
-    """`--setup knn` in folds, and the same on one scan by `vox2vec segment --examples`."""
+    """`--setup knn` in folds; `--setup atlas`, and the same on one scan by `vox2vec segment --examples`."""
     words = ["eval", *_words(btcv, places, "knn", tmp_path / "log"), "--train_size", "2", "--precision", "32"]
     assert main([*words, "--split", "all"]) == 0
     results = Results.read(tmp_path / "log")

@@ -138,10 +138,12 @@ def evaluate_all(
 
 
 def _checked(setup: Setup, protocol: Protocol | Neighbours | Carrying | None) -> Protocol | Neighbours | Carrying:
-    untrained = {"knn": Neighbours, "atlas": Carrying}
     if protocol is None:
-        return untrained[setup]() if setup in untrained else Protocol.of(setup)
-    if not isinstance(protocol, untrained.get(setup, Protocol)):
+        if setup == "knn":
+            return Neighbours()
+        return Carrying() if setup == "atlas" else Protocol.of(setup)
+    kinds: dict[str, type] = {"knn": Neighbours, "atlas": Carrying}
+    if not isinstance(protocol, kinds.get(setup, Protocol)):
         raise ValueError(
             "the setup knn goes with Neighbours(...), atlas with Carrying(...), the others with "
             f"Protocol.of(setup, ...); got {setup!r} with {type(protocol).__name__}"

@@ -202,7 +202,7 @@ def _slabs(
         for some in here.nonzero()[:, 0].split(rows):
             voxels, asks = blocks.voxels(some)
             vectors = unit_vectors(scan, voxels.reshape(-1, 3).numpy()).unflatten(0, voxels.shape[:2])
-            said = sum(one.votes(some, vectors, temperature, num_classes) for one in asked)
+            said = torch.stack([one.votes(some, vectors, temperature, num_classes) for one in asked]).sum(dim=0)
             said = said / said.sum(dim=-1, keepdim=True).clamp(min=1e-30)
             i, j, k = voxels[asks].T
             votes[:, i - start, j, k] = said[asks].T
