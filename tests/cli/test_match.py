@@ -63,6 +63,20 @@ def test_points_return_in_their_own_system_with_what_is_known_of_them(name, syst
     assert np.asarray(Image.open(picture).convert("RGB")).std() > 10
 
 
+def test_lesions_with_truth_get_both_published_scores(files, tmp_path, capsys):
+    """A scan against itself, with one truth 8 mm off: within 10 mm, not within its radius."""
+    grid = load_volume(files / "scan.nii.gz")
+    places = grid.to_mm([[12, 9, 8], [20, 15, 12]])
+    write_points(Points(["a", "b"], places, "RAS"), tmp_path / "p.csv")
+    rows = [f"{name},{x},{y + off},{z},5" for name, (x, y, z), off in zip("ab", places, (0, 8), strict=True)]
+    (tmp_path / "truth.csv").write_text("\n".join(["name,x,y,z,radius", *rows]))
+    scan = str(files / "scan.nii.gz")
+    words = ["match", scan, scan, "--points", str(tmp_path / "p.csv"), "-o", str(tmp_path / "out.csv")]
+    words += ["--truth", str(tmp_path / "truth.csv"), "--weights", str(files / "tiny.safetensors"), "--precision", "32"]
+    assert main(words) == 0
+    assert "2 with truth: 100.0% within 10 mm, 50.0% within min(radius, 10 mm)" in capsys.readouterr().out
+
+
 def test_matches_go_to_slicers_files_too(files, tmp_path):
     grid = load_volume(files / "scan.nii.gz")
     write_points(Points(["a"], grid.to_mm([[12, 9, 8]]), "LPS"), tmp_path / "p.mrk.json")

@@ -6,8 +6,9 @@ from typing import Any
 
 from vox2vec.cli import arguments as shared
 from vox2vec.figures.registration import registration_figures
+from vox2vec.figures.style import save_figures
 from vox2vec.inference.embed import Embedder
-from vox2vec.matching.registration import Registration, register
+from vox2vec.matching.registration import register
 from vox2vec.reading.labels import read_labels
 from vox2vec.reading.load import load_volume
 from vox2vec.reading.points import read_points
@@ -50,13 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         found.save(arguments.field)
     print(*outputs.values(), f"{found.folding:.2%} folds", sep="\n")
     if arguments.figure is not None:
-        _draw(found, arguments.figure)
-
-
-def _draw(found: Registration, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in registration_figures(found.fixed, found.moving, found.onto(), found.points).items():
-        figure.savefig(folder / f"{name}.png")
+        figures = registration_figures(found.fixed, found.moving, found.onto(), found.points)
+        save_figures(figures, arguments.figure)
 
 
 def _checked(arguments: argparse.Namespace) -> dict[str, Path]:
