@@ -34,11 +34,12 @@ WAYS = {  # to what the reader sees
     "by_elastix.default": "elastix, its default maps",
     "by_elastix.par0011": "elastix, lung (Par0011)",
     "by_convex_adam.after_affine": "SimpleITK affine, then convexAdam (MIND)",
+    "ours.alone": "match --alone",
     "ours.match": "match",
     "ours.field": "field",
     "ours.register": "register",
 }
-POINTS_ONLY = ("ours.correlation", "ours.match")
+POINTS_ONLY = ("ours.correlation", "ours.alone", "ours.match")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 

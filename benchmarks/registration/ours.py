@@ -4,7 +4,7 @@ import numpy as np
 
 import vox2vec
 from benchmarks.registration.answer import Answer, Displacement, places_of
-from vox2vec.evaluation.finders import by_correlation, by_features
+from vox2vec.evaluation.finders import by_correlation, by_features, by_field
 from vox2vec.inference.embed import Embedder
 from vox2vec.matching.field import Field
 from vox2vec.nn.pretrained import vox2vec_small
@@ -27,9 +27,15 @@ def correlation(fixed: Volume, moving: Volume, spacing_mm: float) -> Answer:
     return Answer(lambda points: find(fixed, points, moving), None)
 
 
-def match(fixed: Volume, moving: Volume, spacing_mm: float) -> Answer:
-    """`vox2vec.match`, point by point."""
+def alone(fixed: Volume, moving: Volume, spacing_mm: float) -> Answer:
+    """The most similar vector to each point's own."""
     find = by_features(vox2vec_small())
+    return Answer(lambda points: find(fixed, points, moving), None)
+
+
+def match(fixed: Volume, moving: Volume, spacing_mm: float) -> Answer:
+    """`vox2vec.match`."""
+    find = by_field(vox2vec_small())
     return Answer(lambda points: find(fixed, points, moving), None)
 
 
