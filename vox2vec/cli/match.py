@@ -75,32 +75,31 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed both scans, match, write, and draw if asked."""
-    _check(arguments)
-    points = read_points(arguments.points, system=arguments.system)
-    truth = None if arguments.truth is None else read_points(arguments.truth, system=arguments.system)
+    points, truth = _read(arguments)
     backbone = backbone_of(arguments.weights)
     weights = checked_weights(arguments.level_weights, backbone.num_scales)
     source = load_volume(arguments.source, series=arguments.series)
-    target = load_volume(arguments.target, series=arguments.target_series)
+    scans = source, load_volume(arguments.target, series=arguments.target_series)
     embedder = Embedder(backbone, device=arguments.device, precision=arguments.precision)
-    embeddings = embedder(source), embedder(target)
+    embeddings = embedder(scans[0]), embedder(scans[1])
     here, there = (Index.of(embedding, weights=weights, average=True) for embedding in embeddings)
-    matching = match_alone if arguments.alone else partial(match, scans=(source, target))
-    found = matching(here, points.points_mm, there, mutual_mm=arguments.mutual)
+    way = match_alone if arguments.alone else partial(match, scans=scans)
+    found = way(here, points.points_mm, there, mutual_mm=arguments.mutual)
     found.save(arguments.output, names=points.names, system=points.system)
     _tell(found, points, arguments.output, truth)
     if arguments.figure is not None:
         some = np.flatnonzero(found.found)[: arguments.num_figures]
-        titles = [f"{points.names[i]}: similarity {found.score[i]:.2f}" for i in some]
-        places = points.points_mm[some], found.points_mm[some]
-        print(*draw_matches(arguments.figure, (source, target), embeddings, *places, titles=titles), sep="\n")
+        shown = [points.names[i] for i in some], points.points_mm[some], found.points_mm[some], found.score[some]
+        print(*draw_matches(arguments.figure, scans, embeddings, *shown), sep="\n")
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _read(arguments: argparse.Namespace) -> tuple[Points, Points | None]:
     read = [arguments.source, arguments.target, arguments.points, arguments.truth, arguments.weights]
     checked_output(arguments.output, suffixes=[".csv", ".fcsv", ".json"], inputs=read)
     if arguments.figure is not None:
         checked_folder(arguments.figure)
+    points = read_points(arguments.points, system=arguments.system)
+    return points, None if arguments.truth is None else read_points(arguments.truth, system=arguments.system)
 
 
 def _tell(found: Matches, points: Points, output: Path, truth: Points | None) -> None:

@@ -51,8 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         found.save(arguments.field)
     print(*outputs.values(), f"{found.folding:.2%} folds", sep="\n")
     if arguments.figure is not None:
-        figures = registration_figures(found.fixed, found.moving, found.onto(), found.points)
-        save_figures(figures, arguments.figure)
+        save_figures(registration_figures(fixed, moving, found.onto(), found.points), arguments.figure)
 
 
 def _checked(arguments: argparse.Namespace) -> dict[str, Path]:

@@ -27,16 +27,17 @@ def draw_matches(
     folder: Path,
     scans: tuple[Volume, Volume],
     embeddings: tuple[Embedding, Embedding],
+    names: Sequence[str],
     points_mm: Float64[np.ndarray, "v 3"],
     found_mm: Float64[np.ndarray, "v 3"],
-    *,
-    titles: Sequence[str],
+    score: Float64[np.ndarray, " v"],
 ) -> Iterator[Path]:
     """Write a `match_figure` for each point of the first scan, `match_001.png` and on; yield each file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for i, (point, found, title) in enumerate(zip(points_mm, found_mm, titles, strict=True)):
+    for i, (name, point, found, alike) in enumerate(zip(names, points_mm, found_mm, score, strict=True)):
         similarity = embeddings[1].similarity(embeddings[0].at([point])[0])
         path = folder / f"match_{i + 1:03d}.png"
+        title = f"{name}: similarity {alike:.2f}"
         match_figure(scans[0], point, scans[1], found, similarity, title=title).savefig(path)
         yield path
 
