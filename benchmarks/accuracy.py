@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vox2vec.data.phantom import phantom
-from vox2vec.evaluation.finders import Finder, by_correlation, by_features
+from vox2vec.evaluation.finders import Finder, by_correlation, by_features, by_field
 from vox2vec.evaluation.landmarks import landmark_errors, landmark_table
 from vox2vec.evaluation.table import markdown_head, markdown_row
 from vox2vec.geometry import Box
@@ -143,6 +143,9 @@ def main() -> None:
     for seed in range(arguments.untrained):
         finders[f"untrained, seed {seed}"] = lambda seed=seed: by_features(untrained(like, seed))
     finders |= {name: (lambda b=backbone: by_features(b)) for name, backbone in networks.items()}
+    for name, backbone in networks.items():
+        finders[f"{name}, by the field"] = lambda b=backbone: by_field(b, settle=False)
+        finders[f"{name}, by the field, settled by correlation"] = lambda b=backbone: by_field(b)
     finders |= {f"correlation, {r:.0f} mm": (lambda r=r: by_correlation(like.recipe, r)) for r in arguments.radii_mm}
     if arguments.learn_from:
         for name, backbone in networks.items():

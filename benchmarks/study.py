@@ -1,7 +1,7 @@
 """The study: what the small model is worth on real CTs, beside random weights and training from scratch.
 
-python -m benchmarks.study ../shared/data --work DIR [--seeds 0 1 2] [--only knn probing fine-tuning from_scratch torso
-    copies pair]
+python -m benchmarks.study ../shared/data --work DIR [--seeds 0 1 2] [--only knn atlas probing fine-tuning from_scratch
+    torso copies pair]
 
 (a) Segmentation by `evaluate`: OpenKBP's labelled patients with 1, 4, 16 and all scans to learn from, seed s tested
 on fold s; and the two torso scans one way and the other, over the structures that both hold. (b) The lung pair's
@@ -25,6 +25,7 @@ from vox2vec import PAPER, evaluate, load_backbone, load_volume, vox2vec_small
 from vox2vec.data.sources.labelled import labelled_data, read_names
 from vox2vec.data.sources.own import own_data
 from vox2vec.data.splits import Split, published_split
+from vox2vec.evaluation.atlas_fold import Carrying
 from vox2vec.evaluation.finders import by_correlation, by_features
 from vox2vec.evaluation.fold import Protocol
 from vox2vec.evaluation.nearest_fold import Neighbours
@@ -35,9 +36,9 @@ from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.preprocessing.prepare import prepare_hu
 
 SIZES = (1, 4, 16, None)  # scans to learn from; None: all of a fold
-KNN_SIZES = (1, 2, 4, 16, None)
+UNTRAINED_SIZES = {"knn": (1, 2, 4, 16, None), "atlas": (1, 2, 4)}  # of 16 atlases each scan takes minutes
 COPIED = 4  # test patients of a fold whose bent copies are looked at
-SETUPS = ("knn", "probing", "fine-tuning", "from_scratch")
+SETUPS = ("knn", "atlas", "probing", "fine-tuning", "from_scratch")
 PARTS = (*SETUPS, "torso", "copies", "pair", "report")
 FRESH = replace(PAPER, spacing_mm=(3.0, 3.0, 3.0), patch_size=(32, 32, 32))
 _TRAINED = {"epochs": 3, "batches_per_epoch": 100, "schedule": "cosine"}
@@ -73,7 +74,7 @@ def _evaluations(data: Path, work: Path, seed: int, parts: list[str]) -> Iterato
         openkbp = labelled_data(data / "openkbp" / "labelled", names=data / "openkbp" / "names.json")
         folds = {"source": openkbp, "split": str(seed), "num_val": 0}
     for setup in setups:
-        for size in KNN_SIZES if setup == "knn" else SIZES:
+        for size in UNTRAINED_SIZES.get(setup, SIZES):
             for weights in _weights_of(setup):
                 run = {**_options(setup, weights, work, seed), **folds, "train_size": size}
                 yield f"openkbp/{setup}_{weights}_{size or 'all'}_seed{seed}", run
@@ -85,7 +86,8 @@ def _evaluations(data: Path, work: Path, seed: int, parts: list[str]) -> Iterato
 
 
 def _weights_of(setup: str) -> tuple[str, ...]:
-    return {"fine-tuning": ("small",), "from_scratch": ("none",)}.get(setup, ("random", "small"))
+    one = {"atlas": ("small",), "fine-tuning": ("small",), "from_scratch": ("none",)}
+    return one.get(setup, ("random", "small"))
 
 
 def _options(setup: str, weights: str, work: Path, seed: int) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def _options(setup: str, weights: str, work: Path, seed: int) -> dict[str, Any]:
     backbone = vox2vec_small() if weights == "small" else fresh
     told = {"small": "small", "random": "random", "none": "fresh"}[weights]
     measured = {"seed": seed, "fresh": weights == "random"}
-    protocol: Protocol | Neighbours
-    if setup == "knn":
-        protocol = Neighbours(precision="bf16", **measured)
+    protocol: Protocol | Neighbours | Carrying
+    if setup in ("knn", "atlas"):
+        protocol = (Neighbours if setup == "knn" else Carrying)(precision="bf16", **measured)
     else:
         protocol = Protocol.of(setup, precision="bf16-mixed", **_TRAINED, **STEPS[setup], **measured)
     cache = work / "cache"

@@ -21,6 +21,7 @@ Cells = Mapping[tuple[str, str], list[float]]  # (row, column) to a value for ea
 ROWS = {  # setup, weights, head to what the reader sees
     ("knn", "random", "nearest"): "nearest neighbours, random weights",
     ("knn", "small", "nearest"): "nearest neighbours, small",
+    ("atlas", "small", "atlas"): "atlas by the field, small",
     ("probing", "random", "linear"): "linear probe, random weights",
     ("probing", "small", "linear"): "linear probe, small",
     ("probing", "random", "nonlinear"): "non-linear probe, random weights",
@@ -51,7 +52,8 @@ scans (fine-tuning: 100 with the backbone frozen, 200 without) by Adam, whose ra
 from 3e-2, the best of 1e-2, 3e-2 and 1e-1 with 4 scans and small on fold 4, which is not tested here; for the others
 from 3e-3, tried there once. That is little: longer training would come further, above all from scratch. Nearest
 neighbours train nothing; they hold at most 8,500 voxels of a scan and 40,000 in all, drawn by chance, so that 16 scans
-are voxels of more patients, not more voxels.
+are voxels of more patients, not more voxels. The atlas trains nothing either: the structures of each labelled scan are
+carried to the tested one by the field between the two, and all vote.
 """
 TORSO = """
 ## (a) Structures of the torso, from one scan to the other

@@ -97,6 +97,12 @@ def test_every_vox2vec_command_runs(folder, monkeypatch, capsys):
             patients = ["patients/p0.nii.gz", "patients/p1.nii.gz"]
             assert main(["position", *patients, *words[3:], "--weights", "coarse.safetensors"]) == 0
             assert {"curve.csv", "curve.png"} <= set(os.listdir())
+        if words[0] == "register":
+            pair = [str(folder / "fixed.nii.gz"), str(folder / "moving.nii.gz")]
+            for seed, path in enumerate(pair):
+                phantom(seed, spacing_mm=(6, 6, 6)).volume.save(path)
+            assert main([*words, "--weights", "small"]) == 0
+            assert {"moved.nii.gz", "field.nii.gz"} <= set(os.listdir())
         if words[0] == "match":
             assert main([*words, "--weights", "tiny.safetensors"]) == 0
             assert "1 of 1 points matched" in capsys.readouterr().out

@@ -26,6 +26,7 @@ def work(tmp_path):
         "openkbp/probing_small_1_seed0": _run({"linear": {"d": 0.2, "e": 0.4}, "nonlinear": {"d": 0.5, "e": 0.5}}),
         "openkbp/probing_small_1_seed1": _run({"linear": {"d": 0.5}, "nonlinear": {"d": 0.6}}),
         "openkbp/fine-tuning_small_all_seed0": _run({"linear": {"d": 0.7, "e": 0.9}}),
+        "openkbp/atlas_small_1_seed0": _run({"atlas": {"d": 0.5, "e": 0.6}}),
         "torso/knn_random_seed0": _run({"nearest": {"d": 0.125}}, "chest_to_abdomen"),
     }
     for name, results in pieces.items():
@@ -44,6 +45,7 @@ def test_a_cell_is_the_mean_over_seeds_and_their_spread(work, tmp_path):
     assert f"| linear probe, small | 0.400 ± {np.std([0.3, 0.5], ddof=1):.3f} |  |" in lines
     assert f"| non-linear probe, small | 0.550 ± {np.std([0.5, 0.6], ddof=1):.3f} |  |" in lines
     assert "| small, fine-tuned |  | 0.800 |" in lines
+    assert "| atlas by the field, small | 0.550 |  |" in lines
     assert any("Seeds: 0, 1;" in line for line in lines)
     assert "| nearest neighbours, random weights | 0.125 |" in lines
     assert "| small | 2.0 | 27.2 | 66.7 | 66.7 |" in lines

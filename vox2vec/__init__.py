@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from vox2vec.inference.embed import Embedder, embed
     from vox2vec.inference.embedding import Embedding
     from vox2vec.matching.examples import segment_by_examples
+    from vox2vec.matching.field import Field
     from vox2vec.matching.index import Index
-    from vox2vec.matching.landmarks import Matches, match
+    from vox2vec.matching.landmarks import match
+    from vox2vec.matching.matches import Matches
+    from vox2vec.matching.registration import Registration, register
     from vox2vec.nn.checkpoint import save_backbone
     from vox2vec.nn.fpn import FPN3d
     from vox2vec.nn.pretrained import load_backbone, vox2vec_contrastive, vox2vec_small, vox2vec_vicreg
@@ -26,9 +29,11 @@ __all__ = [
     "Embedder",
     "Embedding",
     "FPN3d",
+    "Field",
     "Index",
     "Matches",
     "Recipe",
+    "Registration",
     "Volume",
     "embed",
     "evaluate",
@@ -36,6 +41,7 @@ __all__ = [
     "load_volume",
     "match",
     "prepare",
+    "register",
     "save_backbone",
     "segment_by_examples",
     "vox2vec_contrastive",
@@ -47,8 +53,11 @@ _FILES = {  # of the doors: each is loaded when it is first asked for, so that `
     "vox2vec.inference.embed": ("Embedder", "embed"),
     "vox2vec.inference.embedding": ("Embedding",),
     "vox2vec.matching.examples": ("segment_by_examples",),
+    "vox2vec.matching.field": ("Field",),
     "vox2vec.matching.index": ("Index",),
-    "vox2vec.matching.landmarks": ("Matches", "match"),
+    "vox2vec.matching.landmarks": ("match",),
+    "vox2vec.matching.matches": ("Matches",),
+    "vox2vec.matching.registration": ("Registration", "register"),
     "vox2vec.nn.checkpoint": ("save_backbone",),
     "vox2vec.nn.fpn": ("FPN3d",),
     "vox2vec.nn.pretrained": ("load_backbone", "vox2vec_contrastive", "vox2vec_small", "vox2vec_vicreg"),

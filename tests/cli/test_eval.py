@@ -234,7 +234,7 @@ def test_a_folder_with_names_is_evaluated(places, tmp_path):
 
 
 def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys):
-    """`--setup knn` in folds, and the same on one scan by `vox2vec segment --examples`."""
+    """`--setup knn` in folds; `--setup atlas`, and the same on one scan by `vox2vec segment --examples`."""
     words = ["eval", *_words(btcv, places, "knn", tmp_path / "log"), "--train_size", "2", "--precision", "32"]
     assert main([*words, "--split", "all"]) == 0
     results = Results.read(tmp_path / "log")
@@ -249,6 +249,13 @@ def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys
     assert main([*words, "--split", "3"]) == 0
     assert (tmp_path / "log" / "fold_3" / "fold.json").stat().st_mtime_ns == before
 
+    words = ["eval", *_words(btcv, places, "atlas", tmp_path / "atlas"), "--train_size", "2", "--precision", "32"]
+    assert main([*words, "--split", "0"]) == 0
+    carried = Results.read(tmp_path / "atlas")
+    told = carried.settings["protocol"]
+    assert (told["near_mm"], told["smoothing_mm"], told["temperature"]) == (4, 0, 0.05)
+    assert carried.heads == ["atlas"]
+
     (tmp_path / "examples").mkdir()
     folder = btcv / "RawData" / "Training"
     for id in results.folds["0"]["split"]["train"]:
@@ -262,7 +269,7 @@ def test_nearest_labelled_voxels_need_no_training(btcv, places, tmp_path, capsys
     told = capsys.readouterr().out
     assert "2 labelled scans: " in told
     assert "6 liver: " in told
-    kept = nibabel.load(tmp_path / "log" / "fold_0" / "labels" / "nearest" / f"{id}.nii.gz")
+    kept = nibabel.load(tmp_path / "atlas" / "fold_0" / "labels" / "atlas" / f"{id}.nii.gz")
     np.testing.assert_array_equal(nibabel.load(out).affine, nibabel.load(scan).affine)
     found, before = (np.asanyarray(image.dataobj) for image in (nibabel.load(out), kept))
     assert (found == before).mean() > 0.97  # cached scans are whole HU
@@ -313,6 +320,7 @@ def test_the_papers_tasks_are_one_table_with_the_rest_missing(btcv, places, tmp_
         ("--setup knn --ckpt random --neighbours 0", "--neighbours must be at least 1, got 0"),
         ("--setup knn --ckpt random --temperature 0", "--temperature must be above 0, got 0"),
         ("--setup knn --ckpt random --smoothing -1", "--smoothing must be at least 0, got -1"),
+        ("--setup atlas --ckpt random --near 0", "--near must be above 0, got 0"),
         ("--setup probing --ckpt random", "--dataset btcv needs --btcv_dir"),
         ("--setup probing --ckpt random --dataset msd --msd_dir .", "needs --task"),
         ("--setup probing --ckpt random --dataset folder", "--dataset folder needs --images_dir"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from tests.inference.scans import blob
 from tests.reading.dicom_files import write_series
@@ -14,6 +15,14 @@ from vox2vec.cli.main import main
 from vox2vec.matching.index import Index
 from vox2vec.reading.points import Points, read_points, write_points
 from vox2vec.recipe import Recipe
+from vox2vec.volume import Volume
+
+
+def _smooth(seed):
+    """A body whose HU change over several voxels, as anatomy does."""
+    noise = blob((44, 40, 24), seed)
+    smooth = gaussian_filter(noise.image.astype(np.float32), 2)
+    return Volume((150 * (smooth - smooth.mean()) / smooth.std()).astype(np.int16), noise.affine)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +32,7 @@ def files(tmp_path_factory):
     backbone = FPN3d(base_channels=4, num_scales=3)
     backbone.recipe = Recipe(patch_size=(16, 16, 8))
     save_backbone(backbone, folder / "tiny.safetensors")
-    blob((30, 26, 20), 0).save(folder / "scan.nii.gz")
+    _smooth(0).save(folder / "scan.nii.gz")
     return folder
 
 
@@ -54,6 +63,20 @@ def test_points_return_in_their_own_system_with_what_is_known_of_them(name, syst
     assert np.asarray(Image.open(picture).convert("RGB")).std() > 10
 
 
+def test_lesions_with_truth_get_both_published_scores(files, tmp_path, capsys):
+    """A scan against itself, with one truth 8 mm off: within 10 mm, not within its radius."""
+    grid = load_volume(files / "scan.nii.gz")
+    places = grid.to_mm([[12, 9, 8], [20, 15, 12]])
+    write_points(Points(["a", "b"], places, "RAS"), tmp_path / "p.csv")
+    rows = [f"{name},{x},{y + off},{z},5" for name, (x, y, z), off in zip("ab", places, (0, 8), strict=True)]
+    (tmp_path / "truth.csv").write_text("\n".join(["name,x,y,z,radius", *rows]))
+    scan = str(files / "scan.nii.gz")
+    words = ["match", scan, scan, "--points", str(tmp_path / "p.csv"), "-o", str(tmp_path / "out.csv")]
+    words += ["--truth", str(tmp_path / "truth.csv"), "--weights", str(files / "tiny.safetensors"), "--precision", "32"]
+    assert main(words) == 0
+    assert "2 with truth: 100.0% within 10 mm, 50.0% within min(radius, 10 mm)" in capsys.readouterr().out
+
+
 def test_matches_go_to_slicers_files_too(files, tmp_path):
     grid = load_volume(files / "scan.nii.gz")
     write_points(Points(["a"], grid.to_mm([[12, 9, 8]]), "LPS"), tmp_path / "p.mrk.json")
@@ -65,7 +88,7 @@ def test_matches_go_to_slicers_files_too(files, tmp_path):
 
 
 def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_embedded(files, tmp_path, capsys):
-    blob((30, 26, 20), 1).save(tmp_path / "other.nii.gz")
+    _smooth(1).save(tmp_path / "other.nii.gz")
     volumes = [load_volume(path) for path in (files / "scan.nii.gz", tmp_path / "other.nii.gz")]
     places = volumes[0].to_mm([[12, 9, 8], [20, 15, 12]])
     write_points(Points(["a", "b"], places, "RAS"), tmp_path / "p.csv")
@@ -76,9 +99,10 @@ def test_level_weights_are_those_of_the_index_and_checked_before_anything_is_emb
     source, target = (
         Index.of(embed(v, backbone, precision="32", progress=False), weights=[0, 0.5, 1], average=True) for v in volumes
     )
-    expected = match(source, places, target)
+    expected = match(source, places, target, scans=tuple(volumes))
+    unweighted = match(source.embedding, places, target.embedding, scans=tuple(volumes))
     np.testing.assert_allclose(read_points(tmp_path / "out.csv").points_mm, expected.points_mm, atol=0.01)
-    assert not np.allclose(expected.points_mm, match(source.embedding, places, target.embedding).points_mm, atol=0.01)
+    assert not np.allclose(expected.points_mm, unweighted.points_mm, atol=0.01)
     assert main([*words, "--level_weights", "1", "1"]) == 2
     assert "one for each of the 3 levels" in capsys.readouterr().err
 
@@ -90,7 +114,7 @@ def test_each_scan_of_a_folder_of_several_series_has_a_flag(files, tmp_path, cap
     scan = load_volume(tmp_path / "two", series="1.2")
     write_points(Points(["a"], scan.to_mm([[12, 9, 8]]), "RAS"), tmp_path / "p.csv")
     two, out = str(tmp_path / "two"), tmp_path / "out.csv"
-    words = ["match", two, two, "--points", str(tmp_path / "p.csv"), "-o", str(out)]
+    words = ["match", two, two, "--alone", "--points", str(tmp_path / "p.csv"), "-o", str(out)]
     words += ["--weights", str(files / "tiny.safetensors"), "--precision", "32"]
     found = {}
     for target in ("1.1", "1.2"):

@@ -10,6 +10,7 @@ import vox2vec
 from tests.data.scans import RECIPE, Made, body, labels_for
 from vox2vec.data.cache import Cache
 from vox2vec.data.splits import Split
+from vox2vec.evaluation.atlas_fold import Carrying
 from vox2vec.evaluation.evaluate import evaluate_all
 from vox2vec.evaluation.fold import Protocol
 from vox2vec.evaluation.nearest_fold import Neighbours
@@ -48,6 +49,8 @@ print("pytorch_lightning" in sys.modules)
 def test_nearest_neighbours_in_two_splits_count_a_patients_scans_together(source, backbone, tmp_path):
     splits = {"one": Split(("q",), (), ("p/after", "p/before")), "other": Split(("r",), (), ("p/before", "q"))}
     said, before = [], torch.get_rng_state()
+    config = tmp_path / "mine.yaml"
+    config.write_text("first")
     results = vox2vec.evaluate(
         source,
         backbone,
@@ -56,6 +59,7 @@ def test_nearest_neighbours_in_two_splits_count_a_patients_scans_together(source
         setup="knn",
         protocol=Neighbours(device="cpu", precision="32"),
         splits=splits,
+        config=config,
         say=said.append,
     )
     assert torch.equal(torch.get_rng_state(), before)
@@ -68,6 +72,7 @@ def test_nearest_neighbours_in_two_splits_count_a_patients_scans_together(source
     assert Results.read(tmp_path / "log").folds == results.folds
     assert said[0] == "made, fold one: 1 CTs to learn from, 0 to choose by, 2 to test on"
     assert said[-1].endswith(", 2 patients")
+    config.write_text("of a run that is refused")
     with pytest.raises(ValueError, match=r"holds a run with other settings \(splits\)"):
         vox2vec.evaluate(
             source,
@@ -77,7 +82,20 @@ def test_nearest_neighbours_in_two_splits_count_a_patients_scans_together(source
             setup="knn",
             protocol=Neighbours(device="cpu", precision="32"),
             splits={"one": splits["one"]},
+            config=config,
         )
+    assert (tmp_path / "log" / "config.yaml").read_text() == "first"
+
+
+def test_a_scan_that_carries_its_structures_to_itself_finds_them(source, backbone, tmp_path):
+    """Both scans of a patient are the same here, so that the field is the identity."""
+    again = Made({"p": source.load("q"), "q": source.load("q")}, {id: source.labels("q") for id in "pq"})
+    options = {"cache": tmp_path / "cache", "setup": "atlas", "splits": {"one": Split(("q",), (), ("p",))}}
+    protocol = Carrying(device="cpu", precision="32", near_mm=1.0, temperature=0.001)
+    results = vox2vec.evaluate(again, backbone, log_dir=tmp_path / "log", protocol=protocol, **options)
+    assert results.heads == ["atlas"]
+    assert results.settings["protocol"]["near_mm"] == 1.0
+    assert (results.table("atlas", "dice") > 0.9).all()
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode", "ignore:.*LeafSpec", "ignore:.*does not have many workers")
@@ -105,6 +123,10 @@ def test_what_cannot_be_is_refused(source, backbone, tmp_path):
     options = {"cache": tmp_path / "cache", "log_dir": tmp_path / "log"}
     with pytest.raises(ValueError, match="knn goes with Neighbours"):
         vox2vec.evaluate(source, backbone, setup="knn", protocol=Protocol(), **options)
+    with pytest.raises(ValueError, match="got 'atlas' with Neighbours"):
+        vox2vec.evaluate(source, backbone, setup="atlas", protocol=Neighbours(), **options)
+    with pytest.raises(ValueError, match="temperature and near_mm must be above 0"):
+        Carrying(near_mm=0)
     with pytest.raises(ValueError, match="the cache must be of the backbone's spacing"):
         vox2vec.evaluate(source, backbone, **{**options, "cache": Cache(tmp_path, PAPER)})
     with pytest.raises(ValueError, match="5 folds and 1 to choose by need more patients, got 3"):

@@ -19,7 +19,11 @@ def test_every_way_finds_the_landmarks_of_a_moved_copy_and_not_those_of_wrong_tr
     network = FPN3d(base_channels=8, num_scales=3).eval()
     network.recipe = RECIPE
     errors = landmark_errors([one, copy], {"untrained": network}, RECIPE)
-    assert list(errors) == ["untrained", *(f"correlation, radius {r:g} mm" for r in CORRELATION_RADII_MM)]
+    assert list(errors) == [
+        "untrained",
+        "untrained, by the field",
+        *(f"correlation, radius {r:g} mm" for r in CORRELATION_RADII_MM),
+    ]
     for off_mm in errors.values():
         assert len(off_mm) == 2 * len(one.landmarks)
         assert (off_mm[np.isfinite(off_mm)] < 5 * np.sqrt(3)).all()  # a voxel's diagonal

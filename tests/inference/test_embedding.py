@@ -79,6 +79,13 @@ def test_averaging_is_over_the_cells_around_that_have_a_vector(embedding):
             torch.testing.assert_close(averaged[:, x, y, z].float(), mean, rtol=2e-3, atol=1e-4)
 
 
+def test_a_scan_of_two_slices_is_averaged_too(embedding):
+    thin = replace(embedding, pyramid=tuple(level[..., :2].contiguous() for level in embedding.pyramid))
+    for level, averaged in zip(thin.pyramid, thin.averaged().pyramid, strict=True):
+        mean = level[:, :2, :2].float().flatten(1).mean(dim=1)
+        torch.testing.assert_close(averaged[:, 0, 0, 0].float(), mean, rtol=2e-3, atol=1e-4)
+
+
 def test_similarity_is_the_cosine_with_every_vector(embedding):
     point = embedding.grid.to_mm([[12, 5, 9]])
     vector = embedding.at(point)[0]

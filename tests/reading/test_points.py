@@ -95,3 +95,14 @@ def test_a_file_that_says_its_system_is_not_overruled(tmp_path):
         read_points(tmp_path / "absent.csv")
     with pytest.raises(ValueError, match=r"written as \.csv, \.fcsv or \.mrk\.json"):
         write_points(Points(["a"], np.zeros((1, 3))), tmp_path / "p.txt")
+
+
+def test_a_csv_tells_radii_of_lesions(tmp_path):
+    path = tmp_path / "lesions.csv"
+    path.write_text("name,x,y,z,Radius\nliver,1,2,3,12.5\nnode,4,5,6,\n")
+    np.testing.assert_array_equal(read_points(path).radius_mm, [12.5, np.nan])
+    path.write_text("name,x,y,z\nliver,1,2,3\n")
+    assert read_points(path).radius_mm is None
+    path.write_text("name,x,y,z,radius_mm\nliver,1,2,3,0\n")
+    with pytest.raises(ValueError, match="radius must be millimetres above 0, or left empty, it is 0"):
+        read_points(path)

@@ -13,6 +13,7 @@ from vox2vec.cli.arguments import add_cache, add_device, add_labelled, add_weigh
 from vox2vec.cli.config import add_config_argument
 from vox2vec.data.cache import Cache
 from vox2vec.data.splits import FOLDS
+from vox2vec.evaluation.atlas_fold import Carrying
 from vox2vec.evaluation.evaluate import Setup, evaluate_all
 from vox2vec.evaluation.fold import Protocol
 from vox2vec.evaluation.nearest_fold import Neighbours
@@ -22,7 +23,6 @@ from vox2vec.nn.fpn import FPN3d
 from vox2vec.nn.fresh import fresh_backbone
 from vox2vec.nn.pretrained import load_backbone
 from vox2vec.recipe import PAPER
-from vox2vec.training.keep_config import keep_config
 from vox2vec.training.machine import precision_of
 
 SOME_FAILED = 1
@@ -44,7 +44,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--setup",
         choices=get_args(Setup),
         required=True,
-        help="knn: without training, each voxel asks the most similar voxels of the labelled CTs",
+        help="without training, knn: each voxel asks the most similar voxels of the labelled CTs; atlas: their "
+        "structures are carried by a field between the CTs",
     )
     add_weights(
         parser,
@@ -78,7 +79,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         choices=("linear", "nonlinear"),
         help="(default: both for probing; linear where the backbone learns, published)",
     )
-    published, voting = Protocol(), Neighbours()
+    published, voting, carrying = Protocol(), Neighbours(), Carrying()
     data.add_argument("--epochs", metavar="N", type=int, default=published.epochs, help="(default: 150, published)")
     data.add_argument(
         "--num_batches_per_epoch",
@@ -122,8 +123,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     data.add_argument(
         "--seed", type=int, default=0, help="of heads, patches, random weights, --train_size (default: 0)"
     )
-    knn = parser.add_argument_group("knn")
-    knn.add_argument("--neighbours", metavar="N", type=int, default=voting.neighbours, help="that vote (default: 20)")
+    knn = parser.add_argument_group("knn and atlas")
+    knn.add_argument(
+        "--neighbours", metavar="N", type=int, default=voting.neighbours, help="that vote, of knn (default: 20)"
+    )
+    knn.add_argument(
+        "--near",
+        metavar="MM",
+        type=float,
+        default=carrying.near_mm,
+        help="from the field's place to the voxels that vote, of atlas (default: 4)",
+    )
     knn.add_argument(
         "--temperature", type=float, default=voting.temperature, help="of the cosine similarities (default: 0.05)"
     )
@@ -131,8 +141,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--smoothing",
         metavar="MM",
         type=float,
-        default=voting.smoothing_mm,
-        help="Gaussian that votes are averaged by (default: 3; 0: none)",
+        help="Gaussian that votes are averaged by (default: 3 for knn, 0 for atlas: none)",
     )
     machine = parser.add_argument_group("machine")
     add_device(machine, training=True)
@@ -146,7 +155,6 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     backbone = _backbone(arguments)
     sets = labelled_sets(arguments)
-    keep_config(arguments.config, arguments.log_dir)
     to_stderr = partial(print, file=sys.stderr)
     options = _options(arguments, backbone)
     finished = evaluate_all(sets, backbone, log_dir=arguments.log_dir, say=print, warn=to_stderr, **options)
@@ -175,10 +183,11 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     least = {"epochs": 1, "num_batches_per_epoch": 1, "batch_size": 1, "val_every": 1, "save_every": 1, "neighbours": 1}
     for name, low in {**least, "num_val_scans": 0, "freeze_epochs": 0, "num_workers": 0, "smoothing": 0}.items():
-        if getattr(arguments, name) < low:
-            raise ValueError(f"--{name} must be at least {low}, got {getattr(arguments, name)}")
-    if arguments.temperature <= 0:
-        raise ValueError(f"--temperature must be above 0, got {arguments.temperature}")
+        if (value := getattr(arguments, name)) is not None and value < low:
+            raise ValueError(f"--{name} must be at least {low}, got {value}")
+    for name in ("temperature", "near"):
+        if getattr(arguments, name) <= 0:
+            raise ValueError(f"--{name} must be above 0, got {getattr(arguments, name)}")
 
 
 def _backbone(arguments: argparse.Namespace) -> FPN3d:
@@ -211,9 +220,10 @@ def _options(arguments: argparse.Namespace, backbone: FPN3d) -> dict[str, Any]:
     same = ("setup", "split", "train_size", "num_workers")
     return {
         "cache": Cache(arguments.cache_dir, backbone.recipe, table=not arguments.no_table),
-        "protocol": _neighbours(arguments) if arguments.setup == "knn" else _protocol(arguments),
+        "protocol": (_untrained if arguments.setup in ("knn", "atlas") else _protocol)(arguments),
         "weights": arguments.weights or "fresh",
         "splits": arguments.splits_file,
+        "config": arguments.config,
         "num_val": arguments.num_val_scans,
         **{name: getattr(arguments, name) for name in same},
     }
@@ -234,13 +244,16 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
     )
 
 
-def _neighbours(arguments: argparse.Namespace) -> Neighbours:
-    return Neighbours(
-        neighbours=arguments.neighbours,
-        temperature=arguments.temperature,
-        smoothing_mm=arguments.smoothing,
-        seed=arguments.seed,
-        fresh=arguments.weights == "random",
-        precision={None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
-        device={"gpu": "cuda"}.get(arguments.device, arguments.device),
-    )
+def _untrained(arguments: argparse.Namespace) -> Neighbours | Carrying:
+    same: dict[str, Any] = {
+        "temperature": arguments.temperature,
+        "seed": arguments.seed,
+        "fresh": arguments.weights == "random",
+        "precision": {None: "auto", "16": "auto"}.get(arguments.precision, arguments.precision),
+        "device": {"gpu": "cuda"}.get(arguments.device, arguments.device),
+    }
+    if arguments.smoothing is not None:
+        same["smoothing_mm"] = arguments.smoothing
+    if arguments.setup == "knn":
+        return Neighbours(neighbours=arguments.neighbours, **same)
+    return Carrying(near_mm=arguments.near, **same)

@@ -23,6 +23,7 @@ COMMANDS = {  # each in the file of its name, with its line in `vox2vec --help`,
     "compare": "evaluations side by side",
     "segment": "structures of a whole scan",
     "match": "find points of one scan in another",
+    "register": "lay one scan onto another",
     "search": "the most similar places in many CTs",
     "position": "where in another scan each slice lies",
 }

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--examples",
         metavar="DIR",
         type=Path,
-        help="labelled scans, SCAN_labels.nii.gz beside SCAN.nii.gz: each voxel asks the voxels most like it",
+        help="labelled scans, SCAN_labels.nii.gz beside SCAN.nii.gz: their structures are carried along",
     )
     parser.add_argument(
         "--names", metavar="JSON", type=Path, help='structures of the examples, {"1": "liver"} (default: all labels)'

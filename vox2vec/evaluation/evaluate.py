@@ -16,15 +16,17 @@ from vox2vec.data.entry import Entry
 from vox2vec.data.sources.source import Source
 from vox2vec.data.splits import Split, chosen_splits
 from vox2vec.data.warm_up import warm_up
+from vox2vec.evaluation.atlas_fold import Carrying, run_atlas_fold
 from vox2vec.evaluation.fold import Protocol, run_fold
 from vox2vec.evaluation.nearest_fold import Neighbours, run_nearest_fold
 from vox2vec.evaluation.results import Results, summary
 from vox2vec.evaluation.run_folder import draw, fold_folder, keep_settings, write_results
 from vox2vec.nn.fingerprint import fingerprint
 from vox2vec.nn.fpn import FPN3d
+from vox2vec.training.keep_config import keep_config
 
 _logger = logging.getLogger(__name__)
-Setup = Literal["probing", "fine-tuning", "from_scratch", "knn"]
+Setup = Literal["probing", "fine-tuning", "from_scratch", "knn", "atlas"]
 Say = Callable[[str], Any]
 _MEASURED_WITH = ("torch", "numpy", "monai", "pytorch-lightning")
 _MACHINE = ("num_workers", "accelerator", "device", "save_every")  # what may change when a run goes on
@@ -37,13 +39,14 @@ def evaluate(
     cache: Cache | str | PathLike[str],
     log_dir: str | PathLike[str],
     setup: Setup = "probing",
-    protocol: Protocol | Neighbours | None = None,
+    protocol: Protocol | Neighbours | Carrying | None = None,
     weights: str = "given",
     split: str = "all",
     splits: Mapping[str, Split] | Path | None = None,
     num_val: int = 1,
     train_size: int | None = None,
     num_workers: int = 0,
+    config: Path | None = None,
     say: Say = _logger.info,
     warn: Say = _logger.warning,
 ) -> Results:
@@ -56,12 +59,14 @@ def evaluate(
         source: labelled CTs.
         backbone: to start from; it says how CTs are prepared. A copy learns.
         cache: of the backbone's spacing and body, or its folder; the CTs that it lacks are added.
-        setup: probing (frozen), fine-tuning (thaws), from_scratch (learns at once), or knn: without training, each
-            voxel asks the most similar voxels of the labelled CTs.
-        protocol: `Protocol.of(setup, ...)`, or `Neighbours(...)` for knn; by default as published.
+        setup: probing (frozen), fine-tuning (thaws), from_scratch (learns at once), or, without training, knn: each
+            voxel asks the most similar voxels of the labelled CTs; atlas: their structures are carried by fields.
+        protocol: `Protocol.of(setup, ...)`, `Neighbours(...)` for knn, `Carrying(...)` for atlas; by default as
+            published.
         weights: where the backbone comes from, told in the results.
         split, splits, num_val, train_size: as of `chosen_splits`; by default all five published folds.
         num_workers: that fill the cache.
+        config: the file that the settings were read from, kept beside the results.
         say: is given a line at the start of a fold, and one for each head at its end.
         warn: is given a line for each CT that is left out.
 
@@ -90,6 +95,7 @@ def evaluate(
         **_settings(backbone, cache, protocol),
     }
     keep_settings(log_dir, settings)
+    keep_config(config, log_dir)
     results = Results(settings, settings["structures"], {})
     for fold, each in chosen.items():
         say(
@@ -101,6 +107,8 @@ def evaluate(
             torch.manual_seed(protocol.seed)
             if isinstance(protocol, Neighbours):
                 run_nearest_fold(protocol, *run_one)
+            elif isinstance(protocol, Carrying):
+                run_atlas_fold(protocol, *run_one)
             else:
                 run_fold(protocol, *run_one)
         results = write_results(log_dir, settings, names)
@@ -133,13 +141,16 @@ def evaluate_all(
     return finished
 
 
-def _checked(setup: Setup, protocol: Protocol | Neighbours | None) -> Protocol | Neighbours:
+def _checked(setup: Setup, protocol: Protocol | Neighbours | Carrying | None) -> Protocol | Neighbours | Carrying:
     if protocol is None:
-        return Neighbours() if setup == "knn" else Protocol.of(setup)
-    if isinstance(protocol, Neighbours) != (setup == "knn"):
+        if setup == "knn":
+            return Neighbours()
+        return Carrying() if setup == "atlas" else Protocol.of(setup)
+    kinds: dict[str, type] = {"knn": Neighbours, "atlas": Carrying}
+    if not isinstance(protocol, kinds.get(setup, Protocol)):
         raise ValueError(
-            f"the setup knn goes with Neighbours(...), the others with Protocol.of(setup, ...); got {setup!r} with "
-            f"{type(protocol).__name__}"
+            "the setup knn goes with Neighbours(...), atlas with Carrying(...), the others with "
+            f"Protocol.of(setup, ...); got {setup!r} with {type(protocol).__name__}"
         )
     return protocol
 
@@ -164,7 +175,7 @@ def _cached(cache: Cache, source: Source, num_workers: int, warn: Say) -> dict[s
     return {entry.id: entry for entry in cache.entries() if entry.key in keys}
 
 
-def _settings(backbone: FPN3d, cache: Cache, protocol: Protocol | Neighbours) -> dict[str, Any]:
+def _settings(backbone: FPN3d, cache: Cache, protocol: Protocol | Neighbours | Carrying) -> dict[str, Any]:
     """What makes one run comparable with another, and what must not change when it goes on."""
     return {
         "fingerprint": fingerprint(backbone),

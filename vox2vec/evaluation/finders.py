@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vox2vec.inference.embed import Embedder
+from vox2vec.matching.alone import match_alone
 from vox2vec.matching.correlation import correlate
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import match
@@ -19,11 +20,31 @@ Finder = Callable[[Volume, np.ndarray, Volume], np.ndarray]
 
 
 def by_features(backbone: FPN3d, weights: Sequence[float] | None = None) -> Finder:
-    """The voxel of the most similar vector; each scan is embedded once, whichever side it is on.
+    """The place of the most similar vector, each point by itself.
 
     Args:
         weights: of the levels, as of `Index.of`.
     """
+    index = _indices(backbone, weights)
+    return lambda scan, points, other: match_alone(index(scan), points, index(other)).points_mm
+
+
+def by_field(backbone: FPN3d, *, settle: bool = True) -> Finder:
+    """Where the field between the scans puts the points.
+
+    Args:
+        settle: moved to where the intensities correlate best nearby.
+    """
+    index = _indices(backbone)
+
+    def find(scan: Volume, points: np.ndarray, other: Volume) -> np.ndarray:
+        return match(index(scan), points, index(other), scans=(scan, other) if settle else None).points_mm
+
+    return find
+
+
+def _indices(backbone: FPN3d, weights: Sequence[float] | None = None) -> Callable[[Volume], Index]:
+    """Of scans, each of which is embedded once, whichever side it is on."""
     embedder = Embedder(backbone, progress=False)
     indices: dict[int, tuple[Volume, Index]] = {}  # by identity; the scan is kept, so that no other takes its number
 
@@ -32,7 +53,7 @@ def by_features(backbone: FPN3d, weights: Sequence[float] | None = None) -> Find
             indices[id(scan)] = scan, Index.of(embedder(scan), weights=weights, average=True)
         return indices[id(scan)][1]
 
-    return lambda scan, points, other: match(index(scan), points, index(other)).points_mm
+    return index
 
 
 def by_correlation(recipe: Recipe, radius_mm: float) -> Finder:

@@ -1,4 +1,4 @@
-"""Landmarks of one synthetic patient found in another: by networks, and by correlation of patches, the naive way."""
+"""Landmarks of one synthetic patient found in another: by networks, and by correlation of patches."""
 
 from collections.abc import Mapping, Sequence
 from itertools import permutations
@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from vox2vec.data.phantom import Phantom
 from vox2vec.inference.embed import Embedder
+from vox2vec.matching.alone import match_alone
 from vox2vec.matching.correlation import correlate
 from vox2vec.matching.index import Index
 from vox2vec.matching.landmarks import match
@@ -26,7 +27,8 @@ def landmark_errors(
 ) -> dict[str, Float64[np.ndarray, " v"]]:
     """For each way of finding them, the errors in mm of all landmarks over all ordered pairs of patients.
 
-    All ways search the same voxels, those of the body. Infinite where nothing was found: a flat patch correlates with
+    Networks find them point by point, and by the field between the scans. All ways search the same voxels, those of the
+    body. Infinite where nothing was found: a flat patch correlates with
     nothing.
     """
     places = [np.array(list(patient.landmarks.values())) for patient in patients]
@@ -38,7 +40,8 @@ def landmark_errors(
     for name, network in networks.items():
         embedder = Embedder(network, progress=False)
         indices = [Index.of(embedder(patient.volume), average=True) for patient in patients]
-        found[name] = [match(indices[a], places[a], indices[b]).points_mm for a, b in pairs]
+        found[name] = [match_alone(indices[a], places[a], indices[b]).points_mm for a, b in pairs]
+        found[f"{name}, by the field"] = [match(indices[a], places[a], indices[b]).points_mm for a, b in pairs]
     windowed = [Volume(scale_hu(scan.image, recipe.window_hu), scan.affine) for scan in scans]
     for radius in CORRELATION_RADII_MM:
         found[f"correlation, radius {radius:g} mm"] = [

@@ -1,9 +1,12 @@
 """One fold of an evaluation without training: each voxel of a test CT asks the nearest voxels of the labelled CTs."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
 
 from vox2vec.data.cache import Cache
 from vox2vec.data.datasets import LabelledBatches
@@ -67,16 +70,19 @@ def run_nearest_fold(
         return
     folder.mkdir(parents=True, exist_ok=True)
     train, test = ([entries[id] for id in part if id in entries] for part in (split.train, split.test))
-    backbone = copy.deepcopy(backbone)
-    if options.fresh:
-        measure_statistics(backbone, LabelledBatches(cache, train, seed=options.seed))
-        backbone.eval()
-    embedder = Embedder(backbone, device=options.device, precision=options.precision, progress=False)
-    parts = []
-    for number, entry in enumerate(train):
-        scan = cache.open(entry)
-        truth = scan.labels(Box((0, 0, 0), entry.shape))
-        parts.append(LabelledVoxels.of(embedder(scan), truth, names, seed=options.seed + number))
+    embedder = embedder_of(
+        cache,
+        train,
+        backbone,
+        fresh=options.fresh,
+        seed=options.seed,
+        precision=options.precision,
+        device=options.device,
+    )
+    parts = [
+        LabelledVoxels.of(embedder(cache.open(entry)), truth_of(cache, entry), names, seed=options.seed + number)
+        for number, entry in enumerate(train)
+    ]
     examples = LabelledVoxels.joined(parts, seed=options.seed)
 
     def score(entry: Entry, truth: Volume) -> Scored:
@@ -92,3 +98,26 @@ def run_nearest_fold(
 
     scores, failed = tested(test, source, names, folder, score)
     finish_fold(folder, split, entries, failed, scores)
+
+
+def embedder_of(
+    cache: Cache,
+    train: Sequence[Entry],
+    backbone: FPN3d,
+    *,
+    fresh: bool,
+    seed: int,
+    precision: Precision,
+    device: str,
+) -> Embedder:
+    """Of a copy of the backbone, whose batch norms are first measured on the CTs to learn from if it is fresh."""
+    backbone = copy.deepcopy(backbone)
+    if fresh:
+        measure_statistics(backbone, LabelledBatches(cache, train, seed=seed))
+        backbone.eval()
+    return Embedder(backbone, device=device, precision=precision, progress=False)
+
+
+def truth_of(cache: Cache, entry: Entry) -> Integer[np.ndarray, "x y z"]:
+    """The labels of a cached CT, on its prepared grid."""
+    return cache.open(entry).labels(Box((0, 0, 0), entry.shape))

@@ -1,8 +1,11 @@
 """A point of one scan and where it was found in another, with the map of what is alike."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 
 from vox2vec.figures.slices import SOFT_TISSUE_HU, VIEWS, draw_slice, figure_of_rows, upright
 from vox2vec.figures.style import INK, MAP, MARK, scale_bar, write_on
+from vox2vec.inference.embedding import Embedding
 from vox2vec.volume import Volume
 
 LUNG_HU = (-1350.0, 150.0)
@@ -17,6 +21,25 @@ _LUNG_BELOW_HU = -400.0
 _LOWEST = 0.0  # similarity drawn transparent
 _BAR_INCHES = 0.7
 _ROWS = ("source", "target", "similarity")
+
+
+def draw_matches(
+    folder: Path,
+    scans: tuple[Volume, Volume],
+    embeddings: tuple[Embedding, Embedding],
+    names: Sequence[str],
+    points_mm: Float64[np.ndarray, "v 3"],
+    found_mm: Float64[np.ndarray, "v 3"],
+    score: Float64[np.ndarray, " v"],
+) -> Iterator[Path]:
+    """Write a `match_figure` for each point of the first scan, `match_001.png` and on; yield each file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (name, point, found, alike) in enumerate(zip(names, points_mm, found_mm, score, strict=True)):
+        similarity = embeddings[1].similarity(embeddings[0].at([point])[0])
+        path = folder / f"match_{i + 1:03d}.png"
+        title = f"{name}: similarity {alike:.2f}"
+        match_figure(scans[0], point, scans[1], found, similarity, title=title).savefig(path)
+        yield path
 
 
 def match_figure(

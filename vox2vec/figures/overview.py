@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from vox2vec.figures.pca import pca_figure
 from vox2vec.figures.similarity import similarity_figure
 from vox2vec.figures.slices import slices_figure
+from vox2vec.figures.style import save_figures
 from vox2vec.inference.embedding import Embedding
 from vox2vec.volume import Volume
 
@@ -26,8 +27,4 @@ def write_figures(
     embedding: Embedding, volume: Volume, folder: Path, *, point_mm: list[float] | None = None
 ) -> list[Path]:
     """Write `figures_of` a scan as slices.png, pca.png and similarity.png into `folder`, which is made; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = figures_of(embedding, volume, point_mm=point_mm)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in figures]
+    return save_figures(figures_of(embedding, volume, point_mm=point_mm), folder)

@@ -1,5 +1,8 @@
 """How the figures look: dark ground, letters of orientation, a scale bar, colours safe for the colour-blind."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +24,15 @@ def figure(width: float, height: float) -> Figure:
     fig = Figure(figsize=(width, height), dpi=DPI, facecolor=GROUND)
     FigureCanvasAgg(fig)
     return fig
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write figures as NAME.png into `folder`, which is made; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png" for name in figures]
+    for path, drawn in zip(paths, figures.values(), strict=True):
+        drawn.savefig(path)
+    return paths
 
 
 def shade(index: int) -> tuple[float, float, float]:

@@ -293,7 +293,8 @@ def _interpolated(level: Tensor, stride: tuple[int, int, int], voxels: Float64[T
 
 def _sums_of_neighbours(values: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     """Of 3 x 3 x 3, those beyond the border left out."""
-    return F.avg_pool3d(values[None], 3, stride=1, padding=1, divisor_override=1)[0]
+    bordered = F.pad(values[None], (1,) * 6)  # torch's own padding refuses what is thinner than 3
+    return F.avg_pool3d(bordered, 3, stride=1, divisor_override=1)[0]
 
 
 def _squared_norm(level: Tensor) -> Float[Tensor, "x y z"]:

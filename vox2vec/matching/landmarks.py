@@ -1,81 +1,26 @@
-"""The same places in another scan: points of one, found in the other by their vectors."""
+"""The same places in another scan: points of one, found in the other by a field that holds them together."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from os import PathLike
+import logging
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float64
 from scipy.spatial import cKDTree
-from torch import Tensor
 from torch.nn import functional as F
 
 from vox2vec.inference.embedding import Embedding
+from vox2vec.matching.alone import match_alone
+from vox2vec.matching.field import SEARCH_MM, Field, NoField
 from vox2vec.matching.index import Index
-from vox2vec.reading.points import Points, System, write_points
+from vox2vec.matching.local import settled
+from vox2vec.matching.matches import NO_COUNTERPART, Matches, status_of
+from vox2vec.matching.mutual import Places, both_compared, unit_vectors
+from vox2vec.volume import Volume
 
-MATCHED, OUTSIDE, NO_VECTOR = "matched", "outside the scan", "outside the body"
+_FAR_MM, _FAR_SPREADS = 10.0, 3.0  # the vector's own place from the field's: farther in both, and it is an outlier
+_OFF_THE_BODY_MM = 10.0  # a place farther from the target's body is none
 
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """Where points of a source scan lie in a target scan.
-
-    Attributes:
-        points_mm: in the target, RAS+ millimetres; NaN where there is no match.
-        score: cosine similarity, NaN where there is no match.
-        back_mm: how far from the point one ends when the match is looked for in the source.
-        mutual: whether that is within `mutual_mm`.
-        outlier: whether the match lies far from where its neighbours' affine map puts it; all False with fewer than
-            `NEIGHBOURS` matches.
-        status: "matched", "outside the scan" or "outside the body" (of the source: air around it is no place).
-    """
-
-    points_mm: Float64[np.ndarray, "v 3"]
-    score: Float64[np.ndarray, " v"]
-    back_mm: Float64[np.ndarray, " v"]
-    mutual: Bool[np.ndarray, " v"]
-    outlier: Bool[np.ndarray, " v"]
-    status: Sequence[str]
-
-    @property
-    def found(self) -> Bool[np.ndarray, " v"]:
-        """Which points are matched."""
-        return np.array([status == MATCHED for status in self.status], dtype=bool)
-
-    def save(self, path: str | PathLike[str], *, names: Sequence[str] | None = None, system: System = "RAS") -> None:
-        """Write .csv, or 3D Slicer's .fcsv or .mrk.json, with score, mutual, back_mm, outlier and status.
-
-        Args:
-            names: of the points; their numbers from 1 by default.
-            system: of the file, which says it.
-
-        Raises:
-            ValueError: another format, or not one name a point.
-        """
-        names = [str(i + 1) for i in range(len(self.status))] if names is None else names
-        if len(names) != len(self.status):
-            raise ValueError(f"each point must have one name, got {len(names)} names of {len(self.status)} points")
-        told = {
-            "score": [_told(value, 3) for value in self.score],
-            "mutual": ["yes" if mutual else "no" for mutual in self.mutual],
-            "back_mm": [_told(value, 1) for value in self.back_mm],
-            "outlier": ["yes" if outlier else "no" for outlier in self.outlier],
-            "status": self.status,
-        }
-        write_points(Points(names, self.points_mm, system), path, columns=told)
-
-
-NEIGHBOURS = 12
-"""Matches that the affine map around a point is fitted to, itself left out."""
-
-AROUND = 4
-"""Voxels along each axis in which interpolated vectors are compared around the best voxel."""
-
-_OUTLIER_MM = 10.0  # at least this far from the map
-_OUTLIER_SPREADS = 3.0  # and at least so many times as far as is usual
+_logger = logging.getLogger(__name__)
 
 
 def match(
@@ -83,138 +28,77 @@ def match(
     points_mm: Any,
     target: Embedding | Index,
     *,
+    scans: tuple[Volume, Volume] | None = None,
+    field: Field | None = None,
     mutual_mm: float = 10.0,
-    refine: bool = True,
 ) -> Matches:
     """Find points (v, 3) of the source, in RAS+ millimetres, in the target.
 
-    Each point's vector is compared with every voxel's: the best voxel is exact. Then vectors interpolated between cells
-    are compared within `AROUND` voxels of it, and a parabola through the best one's neighbours goes below the voxel.
-    Embeddings are averaged over neighbouring cells first. An `Index` is taken as it is: it is kept between calls, may
-    weight the levels, and should be made with `average=True` too.
+    The field between the scans puts them where matches all around say; where the scans themselves are given, each
+    place moves to where their intensities correlate best nearby. A point's own vector is looked for as well, there and
+    back, and tells on the match: `back_mm`, `mutual` and `outlier`. Many points cost little more than one. Where no
+    field can be made, which is logged, points are found by `match_alone`.
 
     Args:
+        source, target: embeddings are averaged over neighbouring cells first. An `Index` is taken as it is: it is kept
+            between calls, may weight the levels, and should be made with `average=True` too.
+        scans: that were embedded, HU.
+        field: of the two, where it was made before.
         mutual_mm: a match is mutual if looking back ends within this distance of the point.
-        refine: by interpolated vectors, below the voxel.
+
+    Returns:
+        Matches. An outlier is a point whose own vector's most similar place lies more than 10 mm, and more than three
+        times the spread, from the match.
 
     Raises:
         ValueError: embeddings of different weights, indices of other level weights or only one of them averaged, or
             points that are no (v, 3).
     """
     source, target = (one if isinstance(one, Index) else Index.of(one, average=True) for one in (source, target))
-    if source.embedding.fingerprint != target.embedding.fingerprint:
-        raise ValueError(
-            f"both scans must be embedded by the same weights, got {source.embedding.fingerprint} and "
-            f"{target.embedding.fingerprint}; embed one again"
-        )
-    if list(source.weights) != list(target.weights):
-        raise ValueError(f"both must weight their levels alike, got {source.weights} and {target.weights}")
-    if source.averaged != target.averaged:
-        raise ValueError("both or neither must be averaged; make both indices with average=True")
+    both_compared(source, target)
     points = np.asarray(points_mm, dtype=np.float64)
-    vectors = source.embedding.at(points)
-    known = vectors.isfinite().all(dim=1) & torch.from_numpy(source.embedding.in_body(points))
-    here = known.numpy()
-    found_mm, score, back_mm = (np.full((len(points), *s), np.nan) for s in ((3,), (), ()))
-    voxels, similarity = target.search(vectors[known])
-    grid, own = target.embedding.grid, source.embedding.grid
-    places = voxels.double().numpy()
-    if refine:
-        places, similarity = _refined(target, source.embedding.between(points[here]), voxels)
-    found_mm[here], score[here] = grid.to_mm(places), similarity.double().numpy()
-    back, _ = source.search(target.embedding.at(found_mm[here]))
-    back_mm[here] = np.linalg.norm(own.to_mm(back.numpy()) - points[here], axis=1)
-    outlier = np.zeros(len(points), bool)
-    outlier[here] = outliers(points[here], found_mm[here])
+    known = source.embedding.at(points).isfinite().all(dim=1).numpy() & source.embedding.in_body(points)
+    try:
+        field = Field.between(source, target) if field is None else field
+    except NoField as error:
+        _logger.warning("points are matched one by one: %s", error)
+        return match_alone(source, points, target, mutual_mm=mutual_mm)
+    here, there = Places(source, SEARCH_MM), Places(target, SEARCH_MM)
+    maps = field.maps(points)
+    found_mm, spread_mm = maps.at.copy(), field.spread_of(maps)
+    shown = known & field.supported(points) & _beside_body(there, found_mm)
+    if scans is not None:
+        found_mm[shown] = settled(
+            *(scans[0], points[shown], scans[1], found_mm[shown]),
+            linear=maps.linear[shown],
+            spread_mm=spread_mm[shown],
+            window_hu=source.embedding.recipe.window_hu,
+        ).points_mm
+    shown &= target.embedding.at(found_mm).isfinite().all(dim=1).numpy()
+    found_mm[~shown], spread_mm[~shown] = np.nan, np.nan
+    status = np.array(status_of(source.embedding, points, known), dtype=object)
+    status[known & ~shown] = NO_COUNTERPART
+    score, back_mm, outlier = (np.full(len(points), fill) for fill in (np.nan, np.nan, False))
+    asked, found = points[shown], found_mm[shown]
+    vectors = (source.weighted(source.embedding.between(asked)), target.weighted(target.embedding.between(found)))
+    score[shown] = F.cosine_similarity(*vectors).double().numpy()
+    back_mm[shown] = np.linalg.norm(_most_similar(target, found, here) - asked, axis=1)
+    off_mm = np.linalg.norm(_most_similar(source, asked, there) - found, axis=1)
+    outlier[shown] = off_mm > np.maximum(_FAR_MM, _FAR_SPREADS * spread_mm[shown])
     with np.errstate(invalid="ignore"):
         mutual = back_mm <= mutual_mm
-    return Matches(found_mm, score, back_mm, mutual, outlier, _status(source.embedding, points, here))
+    return Matches(found_mm, score, back_mm, mutual, outlier, spread_mm, status.tolist())
 
 
-def outliers(points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]) -> Bool[np.ndarray, " v"]:
-    """Matches far from where `by_neighbours` puts them: at least 10 mm, and three times the median.
-
-    With at most `NEIGHBOURS` matches none is.
-    """
-    if len(points_mm) <= NEIGHBOURS:
-        return np.zeros(len(points_mm), bool)
-    off_mm = np.linalg.norm(found_mm - by_neighbours(points_mm, found_mm), axis=1)
-    return off_mm > max(_OUTLIER_MM, _OUTLIER_SPREADS * float(np.median(off_mm)))
+def _beside_body(places: Places, points_mm: Float64[np.ndarray, "v 3"]) -> Bool[np.ndarray, " v"]:
+    """Which points lie in the body of a scan, or so near that they mean its skin."""
+    far_mm = np.full(len(points_mm), np.inf)
+    known = np.isfinite(points_mm).all(axis=1)
+    far_mm[known], _ = cKDTree(places.lattice_mm).query(points_mm[known])
+    return far_mm <= _OFF_THE_BODY_MM
 
 
-def by_neighbours(
-    points_mm: Float64[np.ndarray, "v 3"], found_mm: Float64[np.ndarray, "v 3"]
-) -> Float64[np.ndarray, "v 3"]:
-    """Where the affine map of each point's `NEIGHBOURS` nearest others, fitted to their matches, puts it.
-
-    The fit is robust (iteratively reweighted by Cauchy's weights), its linear part drawn towards the identity where
-    points are few. There must be more points than neighbours. Memory is linear in the points.
-    """
-    _, near = cKDTree(points_mm).query(points_mm, k=NEIGHBOURS + 1)
-    others = near != np.arange(len(near))[:, None]
-    others[others.all(axis=1), -1] = False  # more points in one place than neighbours: it is not among its own
-    near = near[others].reshape(-1, NEIGHBOURS)
-    return _affine_at(points_mm[near] - points_mm[:, None], found_mm[near])
-
-
-def _affine_at(
-    offsets: Float64[np.ndarray, "v k 3"], found: Float64[np.ndarray, "v k 3"]
-) -> Float64[np.ndarray, "v 3"]:
-    """The values at offset 0 of robust affine fits, one for each of `v` sets of `k` points."""
-    scale = np.abs(offsets).max(axis=(1, 2), keepdims=True).clip(min=1e-6)
-    design = np.concatenate([offsets / scale, np.ones((*offsets.shape[:2], 1))], axis=2)
-    prior = 0.1 * np.diag([1.0, 1, 1, 0])  # of the linear part: it is near the identity between scans of patients
-    weights = np.ones((*offsets.shape[:2], 1))
-    shift = found - offsets
-    solution = np.zeros((len(offsets), 4, 3))
-    for _ in range(20):
-        weighted = (design * weights).swapaxes(1, 2)
-        solution = np.linalg.solve(weighted @ design + prior, weighted @ shift)
-        residual = np.linalg.norm(shift - design @ solution, axis=2, keepdims=True)
-        spread = (1.4826 * np.median(residual, axis=1, keepdims=True)).clip(min=1e-6)
-        weights = 1 / (1 + (residual / (2.385 * spread)) ** 2)
-    return solution[:, 3]
-
-
-def _refined(
-    target: Index, vectors: Float[Tensor, "q d"], voxels: Int64[Tensor, "q 3"]
-) -> tuple[Float64[np.ndarray, "q 3"], Float[Tensor, " q"]]:
-    """The place of the most similar interpolated vector within `AROUND` voxels, and its similarity at the voxel."""
-    embedding = target.embedding
-    reach = np.arange(-AROUND, AROUND + 1)
-    box = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1)
-    size = torch.tensor(embedding.shape)
-    places, scores = voxels.double().numpy(), torch.empty(len(voxels))
-    for i, (vector, voxel) in enumerate(zip(target.weighted(vectors), voxels, strict=True)):
-        around = voxel + torch.from_numpy(box)
-        inside = ((around >= 0) & (around < size)).all(dim=-1)
-        inside &= target.may_be_found[tuple(around.clamp(min=0).minimum(size - 1).unbind(dim=-1))]
-        similar = torch.full(inside.shape, -torch.inf)
-        near = target.weighted(embedding.between(embedding.grid.to_mm(around[inside].numpy())))
-        similar[inside] = F.cosine_similarity(near, vector[None])
-        best = np.unravel_index(int(similar.argmax()), similar.shape)
-        places[i] = around[best].double().numpy() + _below_the_voxel(similar.double().numpy(), best)
-        scores[i] = similar[best]
-    return places, scores
-
-
-def _below_the_voxel(similar: Float64[np.ndarray, "x y z"], best: Sequence[Any]) -> Float64[np.ndarray, "3"]:
-    """Along each axis the top of a parabola through the best voxel and its two neighbours; 0 where one is missing."""
-    offset = np.zeros(3)
-    for axis in range(3):
-        line = np.pad(np.moveaxis(similar, axis, 0)[(slice(None), *np.delete(best, axis))], 1, constant_values=-np.inf)
-        below, middle, above = line[int(best[axis]) : int(best[axis]) + 3]
-        curvature = below - 2 * middle + above
-        if np.isfinite(curvature) and curvature < 0:
-            offset[axis] = (below - above) / (2 * curvature)
-    return offset.clip(-0.49, 0.49)  # half way, the point would lie in the next voxel, which may have no vector
-
-
-def _status(embedding: Embedding, points: np.ndarray, known: np.ndarray) -> list[str]:
-    voxels = np.floor(embedding.grid.to_voxels(points) + 0.5)
-    inside = np.asarray(((voxels >= 0) & (voxels < embedding.shape)).all(axis=1))
-    return [MATCHED if has else NO_VECTOR if within else OUTSIDE for has, within in zip(known, inside, strict=True)]
-
-
-def _told(value: float, digits: int) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
+def _most_similar(asked: Index, points_mm: Float64[np.ndarray, "v 3"], places: Places) -> Float64[np.ndarray, "v 3"]:
+    """For points of one scan the voxels of the other whose vectors are most like theirs, RAS+ millimetres."""
+    voxels = np.floor(asked.embedding.grid.to_voxels(points_mm) + 0.5).astype(np.int64)
+    return places.index.embedding.grid.to_mm(places.most_similar(unit_vectors(asked, voxels)))

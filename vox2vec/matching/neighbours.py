@@ -1,6 +1,6 @@
 """Structures from one or a few labelled scans without training: each voxel asks the labelled voxels most like it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,16 +132,24 @@ def vote_slabs(
         )
     slabs = _votes(index, examples, neighbours, temperature)
     if smoothing_mm:
-        return _smoothed(slabs, [smoothing_mm / s for s in index.embedding.grid.spacing_mm])
+        return smoothed(slabs, [smoothing_mm / s for s in index.embedding.grid.spacing_mm])
     return slabs
 
 
 def labels_by_neighbours(index: Index, examples: LabelledVoxels, **options: float) -> Integer[np.ndarray, "x y z"]:
     """The number of the structure with the most votes on the prepared grid, 0 for the rest; options of `vote_slabs`."""
-    numbers = np.array([0, *examples.label_names], label_dtype(list(examples.label_names)))
-    labels = np.zeros(index.embedding.shape, numbers.dtype)
-    for place, votes in vote_slabs(index, examples, **options):  # type: ignore[arg-type]
-        labels[place] = numbers[votes.argmax(axis=0)]
+    votes = vote_slabs(index, examples, **options)  # type: ignore[arg-type]
+    return labels_of_votes(votes, index.embedding.shape, list(examples.label_names))
+
+
+def labels_of_votes(
+    slabs: Iterable[tuple[slice, Float32[np.ndarray, "c _ y z"]]], shape: Sequence[int], numbers: Sequence[int]
+) -> Integer[np.ndarray, "x y z"]:
+    """The number of the class with the most votes, slab by slab along x; the first class is 0, and so is no vote."""
+    told = np.array([0, *numbers], label_dtype(numbers))
+    labels = np.zeros(shape, told.dtype)
+    for place, votes in slabs:
+        labels[place] = told[votes.argmax(axis=0)]
     return labels
 
 
@@ -161,8 +169,10 @@ def _votes(
         yield slice(start, stop), votes.numpy()
 
 
-def _smoothed(slabs: Iterator[tuple[slice, np.ndarray]], sigma: Sequence[float]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slabs along the first axis averaged by a Gaussian of `sigma` voxels, equal to the whole array's."""
+def smoothed(
+    slabs: Iterator[tuple[slice, Float32[np.ndarray, "c _ y z"]]], sigma: Sequence[float]
+) -> Iterator[tuple[slice, Float32[np.ndarray, "c _ y z"]]]:
+    """Slabs along x averaged by a Gaussian of `sigma` voxels, equal to the whole array's."""
     reach = int(_SPREADS * sigma[0] + 0.5)
     held: np.ndarray | None = None
     first = done = 0  # of what is held, and of what is still to be given

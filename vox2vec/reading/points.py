@@ -15,6 +15,7 @@ System = Literal["RAS", "LPS"]
 
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_SYSTEMS: Mapping[str, System] = {"RAS": "RAS", "0": "RAS", "LPS": "LPS", "1": "LPS"}
+_RADII = ("radius", "radius_mm")
 _NAMES = ("name", "label", "id")  # columns of a CSV that may name its points, by preference
 _SCHEMA = "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Markups/Resources/Schema/"
 _LPS = np.array([-1.0, -1.0, 1.0])
@@ -28,22 +29,25 @@ class Points:
         names: one a point.
         points_mm: RAS+ millimetres.
         system: what the file they came from is written in.
+        radius_mm: of lesions, for example; NaN where one has none.
     """
 
     names: Sequence[str]
     points_mm: Float64[np.ndarray, "v 3"]
     system: System = "RAS"
+    radius_mm: Float64[np.ndarray, " v"] | None = None
 
 
 def read_points(path: str | PathLike[str], *, system: System | None = None) -> Points:
-    """Read a .csv with columns x, y, z (and name, label or id), or 3D Slicer's .fcsv, .mrk.json or .json.
+    """Read a .csv with columns x, y, z (and name, label or id, and radius), or 3D Slicer's .fcsv, .mrk.json or .json.
 
     Args:
         system: of a CSV without a column "system": RAS by default. Slicer's files say theirs.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another format, no points, coordinates that are no numbers, or a `system` that contradicts the file.
+        ValueError: another format, no points, coordinates that are no numbers, a radius that is none above 0, or a
+            `system` that contradicts the file.
 
     Source: https://slicer.readthedocs.io/en/latest/developer_guide/modules/markups.html.
     """
@@ -51,6 +55,7 @@ def read_points(path: str | PathLike[str], *, system: System | None = None) -> P
     if not path.is_file():
         raise FileNotFoundError(f"there are no points at {path}")
     said: System | None
+    radii: list[float] | None = None
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".fcsv":
@@ -58,7 +63,7 @@ def read_points(path: str | PathLike[str], *, system: System | None = None) -> P
         elif path.suffix.lower() == ".json":
             names, places, said = _markups(text)
         elif path.suffix.lower() == ".csv":
-            names, places, said = _csv(text)
+            names, places, said, radii = _csv(text)
         else:
             raise ValueError("its name must end in .csv, .fcsv or .json")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -72,7 +77,8 @@ def read_points(path: str | PathLike[str], *, system: System | None = None) -> P
         worst = names[int(np.isfinite(found).all(axis=1).argmin())]
         raise ValueError(f"{path} must hold finite coordinates, {worst} has none")
     written: System = said or system or "RAS"
-    return Points(names, found * _LPS if written == "LPS" else found, written)
+    radius_mm = None if radii is None else np.array(radii)
+    return Points(names, found * _LPS if written == "LPS" else found, written, radius_mm)
 
 
 def write_points(
@@ -122,7 +128,7 @@ def write_points(
     partial.replace(path)
 
 
-def _csv(text: str) -> tuple[list[str], list[list[float]], System | None]:
+def _csv(text: str) -> tuple[list[str], list[list[float]], System | None, list[float] | None]:
     reader = csv.DictReader(text.splitlines())
     columns = {name.strip().lower(): name for name in reader.fieldnames or ()}
     if not {"x", "y", "z"} <= set(columns):
@@ -133,7 +139,12 @@ def _csv(text: str) -> tuple[list[str], list[list[float]], System | None]:
     systems = {_FCSV_SYSTEMS[row[columns["system"]]] for row in rows} if "system" in columns else set()
     if len(systems) > 1:
         raise ValueError("its points must share one coordinate system, they have both")
-    return names, [[float(row[columns[axis]]) for axis in "xyz"] for row in rows], next(iter(systems), None)
+    sized = next((columns[name] for name in _RADII if name in columns), None)
+    radii = None if sized is None else [float(row[sized] or "nan") for row in rows]
+    if wrong := [radius for radius in radii or () if radius <= 0 or radius == np.inf]:
+        raise ValueError(f"a radius must be millimetres above 0, or left empty, it is {wrong[0]:g}")
+    places = [[float(row[columns[axis]]) for axis in "xyz"] for row in rows]
+    return names, places, next(iter(systems), None), radii
 
 
 def _fcsv(text: str) -> tuple[list[str], list[list[float]], System]:
