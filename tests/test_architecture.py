@@ -119,15 +119,15 @@ def test_no_benchmark_calls_a_command():
 
 def test_a_command_is_one_screen():
     """It parses, calls one function of the library and prints; what is longer is in the wrong room."""
-    lines, long = 0, []
+    lines, long = [], []
     for path in (PACKAGE / "cli").glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        lines += len(text.splitlines())
+        lines.append(len(text.splitlines()))
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.name == "run" and node.end_lineno - node.lineno + 1 >= 20:
                 long.append(f"{path.name}: {node.end_lineno - node.lineno + 1} lines")
     assert long == []
-    assert lines < 1700
+    assert sum(lines) / len(lines) < 107  # 1,700 of 16 files, when this house was planned
 
 
 def test_no_module_of_matching_loads_lightning():
